@@ -1,0 +1,1 @@
+"""A Lyceum node: ledger, learning contract, storage and the processes around them."""

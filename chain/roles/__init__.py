@@ -1,0 +1,1 @@
+"""Miner and custodian: clients of a node's public API."""

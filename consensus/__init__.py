@@ -1,0 +1,1 @@
+"""Tendermint as a function: step(state, input) -> state, effects."""
