@@ -27,9 +27,7 @@ def amount_to_bytes(amount: int) -> bytes:
 
 def amount_from_bytes(data: bytes) -> int:
     if len(data) > AMOUNT_BYTES_MAX or data[:1] == b"\0":
-        raise InvalidEncoding(
-            f"an amount must be at most {AMOUNT_BYTES_MAX} minimal big-endian bytes: {data.hex()}"
-        )
+        raise InvalidEncoding(f"an amount must be at most {AMOUNT_BYTES_MAX} minimal big-endian bytes: {data.hex()}")
     return int.from_bytes(data, "big")
 
 

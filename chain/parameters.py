@@ -26,17 +26,13 @@ class Parameters:
     block_interval_ms: int = _number(1000, "The least time from one block to the next.", minimum=10)
     block_bytes_max: int = _number(1 << 20, "The most bytes of one encoded block.", minimum=1 << 16)
     block_gas_limit: int = _number(150_000_000, "The most gas of one block.", minimum=1_000_000)
-    clock_drift_ms_max: int = _number(
-        10_000, "A fresh proposal further ahead of the own clock is prevoted nil."
-    )
+    clock_drift_ms_max: int = _number(10_000, "A fresh proposal further ahead of the own clock is prevoted nil.")
     transaction_bytes_max: int = _number(128 << 10, "The most bytes of one transaction.", minimum=1024)
 
     # Fee market (EIP-1559)
     base_fee_minimum: int = _number(GWEI, "The base fee never falls below this.", minimum=1)
     base_fee_initial: int = _number(GWEI, "The base fee of the first block.", minimum=1)
-    base_fee_change_divisor: int = _number(
-        8, "The base fee moves by at most one part in this many a block.", minimum=2
-    )
+    base_fee_change_divisor: int = _number(8, "The base fee moves by at most one part in this many a block.", minimum=2)
     gas_elasticity: int = _number(2, "The gas target is the gas limit divided by this.", minimum=1)
 
     # Gas of the learning contract's operations, beside the intrinsic gas: fixed, failing or not
@@ -47,9 +43,7 @@ class Parameters:
     gas_reveal_update: int = _number(60_000, "Gas of revealUpdate.")
     gas_attest: int = _number(40_000, "Gas of attestHeld and attest.")
     gas_settle: int = _number(400_000, "Gas of settle.")
-    gas_validator: int = _number(
-        100_000, "Gas of registerValidator, unbond, withdraw, the votes and evidence."
-    )
+    gas_validator: int = _number(100_000, "Gas of registerValidator, unbond, withdraw, the votes and evidence.")
     gas_view: int = _number(30_000, "Gas of a view of the contract, and of a call that it does not know.")
 
     # Rounds: defaults that a task's specification may change within the bounds beside them
@@ -59,9 +53,7 @@ class Parameters:
     hold_blocks: int = _number(
         3, "Blocks at the end of a cycle without commits, for attesting that blobs are held.", minimum=1
     )
-    settle_grace_cycles: int = _number(
-        3, "A round unsettled this many cycles after it was judged is void.", minimum=1
-    )
+    settle_grace_cycles: int = _number(3, "A round unsettled this many cycles after it was judged is void.", minimum=1)
     unsettled_rounds_max: int = _number(
         4, "Commits are refused while this many judged rounds are unsettled.", minimum=1
     )
@@ -78,31 +70,19 @@ class Parameters:
     task_spec_bytes_max: int = _number(4096, "The most bytes of a task's specification.", minimum=512)
 
     # Money of learning
-    price: int = _number(
-        100 * COIN, "Pay for removing the whole loss once: pay is price * contribution / loss."
-    )
+    price: int = _number(100 * COIN, "Pay for removing the whole loss once: pay is price * contribution / loss.")
     round_cap: int = _number(50 * COIN, "The most that the miners of one round are paid together.")
     loss_floor: int = _number(
         (1 << 20) // 100, "Pay divides by the loss, never by less than this (2^-20 nat).", minimum=1
     )
-    significance_milli: int = _number(
-        1000, "A round counts if its summed gain exceeds this many standard errors."
-    )
-    charge_milli: int = _number(
-        400, "Every update is charged this share of its weight's part of a round's pay (phi)."
-    )
-    custodian_share_milli: int = _number(
-        100, "Custodians share this part of a round's pay, on top, for opening."
-    )
-    bond_minimum: int = _number(
-        COIN, "The least bond of an update; at most eight times it counts.", minimum=1
-    )
+    significance_milli: int = _number(1000, "A round counts if its summed gain exceeds this many standard errors.")
+    charge_milli: int = _number(400, "Every update is charged this share of its weight's part of a round's pay (phi).")
+    custodian_share_milli: int = _number(100, "Custodians share this part of a round's pay, on top, for opening.")
+    bond_minimum: int = _number(COIN, "The least bond of an update; at most eight times it counts.", minimum=1)
     malformed_cut_milli: int = _number(
         1000, "The share of the bond that a malformed or unrevealed update loses.", maximum=1000
     )
-    harm_sigma: int = _number(
-        3, "An update is harmful if its contribution is this many standard errors below zero."
-    )
+    harm_sigma: int = _number(3, "An update is harmful if its contribution is this many standard errors below zero.")
     harm_rounds: int = _number(3, "Harmful this many rounds running costs bond.", minimum=1)
     harm_cut_milli: int = _number(500, "The share of the bond that is cut then.", maximum=1000)
     evaluation_fee_initial: int = _number(COIN // 50, "The evaluation fee of a task's first commit.")
@@ -120,16 +100,10 @@ class Parameters:
     openings_minimum: int = _number(1, "A round with fewer usable shards is void.", minimum=1)
 
     # Power
-    power_per_coin: int = _number(
-        1000, "Power granted per coin of a native task's pay, times the task's weight."
-    )
-    power_openings_minimum: int = _number(
-        3, "Power is granted only in rounds with this many usable shards.", minimum=1
-    )
+    power_per_coin: int = _number(1000, "Power granted per coin of a native task's pay, times the task's weight.")
+    power_openings_minimum: int = _number(3, "Power is granted only in rounds with this many usable shards.", minimum=1)
     epoch_blocks: int = _number(100, "Blocks of an epoch.", minimum=1)
-    power_decay_milli: int = _number(
-        995, "What remains of all power after an epoch with grants.", maximum=1000
-    )
+    power_decay_milli: int = _number(995, "What remains of all power after an epoch with grants.", maximum=1000)
     power_grant_milli: int = _number(
         100, "Grants of an epoch are at most this share of all power at its start.", maximum=1000
     )
@@ -149,20 +123,14 @@ def parameters_from(overrides: Mapping[str, Any]) -> Parameters:
     table = {item.name: item for item in fields(Parameters)}
     for name, value in overrides.items():
         if name not in table:
-            raise InvalidParameters(
-                f"genesis overrides {name!r}, which is no parameter; see chain/parameters.py"
-            )
+            raise InvalidParameters(f"genesis overrides {name!r}, which is no parameter; see chain/parameters.py")
         low, high = table[name].metadata["minimum"], table[name].metadata["maximum"]
         if type(value) is not int or not low <= value <= max(high, low):
-            raise InvalidParameters(
-                f"parameter {name} must be an integer from {low} to {high}, not {value!r}"
-            )
+            raise InvalidParameters(f"parameter {name} must be an integer from {low} to {high}, not {value!r}")
     parameters = Parameters(**overrides)
     phases = parameters.reveal_blocks + parameters.open_blocks + parameters.hold_blocks
     if phases >= parameters.cycle_blocks:
-        raise InvalidParameters(
-            f"cycle_blocks {parameters.cycle_blocks} leaves no block for commits after {phases}"
-        )
+        raise InvalidParameters(f"cycle_blocks {parameters.cycle_blocks} leaves no block for commits after {phases}")
     return parameters
 
 

@@ -66,9 +66,7 @@ class WorkingState:
     def get(self, key: bytes) -> bytes | None:
         if key[:1] == KIND_ACCOUNT:
             account = self.account(key[1:])
-            return (
-                encode_account(account.nonce, account.balance) if account.nonce or account.balance else None
-            )
+            return encode_account(account.nonce, account.balance) if account.nonce or account.balance else None
         if key in self._values:
             return self._values[key]
         return self._view.get(key)
@@ -93,8 +91,6 @@ class WorkingState:
         written: dict[bytes, bytes | None] = {}
         for address, account in self._accounts.items():
             empty = not account.nonce and not account.balance
-            written[KIND_ACCOUNT + address] = (
-                None if empty else encode_account(account.nonce, account.balance)
-            )
+            written[KIND_ACCOUNT + address] = None if empty else encode_account(account.nonce, account.balance)
         written.update(self._values)
         return {key: written[key] for key in sorted(written) if self._view.get(key) != written[key]}
