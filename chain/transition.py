@@ -39,10 +39,11 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A block and what it changes."""
+    """A block, its decoded transactions, and what it changes."""
 
     block: Block
     hash: bytes
+    transactions: tuple[Transaction, ...]
     execution: Execution
 
 
@@ -130,7 +131,7 @@ def build_block(
     state = WorkingState(view)
     contract.begin_block(state, call_context(ZERO_ADDRESS, 0, environment))
     receipts: list[Receipt] = []
-    included: list[bytes] = []
+    included: list[Transaction] = []
     gas_left = draft.gas_limit
     bytes_left = parameters.block_bytes_max - len(last_commit) - 2048
     for transaction in candidates:
@@ -145,11 +146,12 @@ def build_block(
         gas_left -= receipt.gas_used
         bytes_left -= len(transaction.raw) + 5
         receipts.append(receipt)
-        included.append(transaction.raw)
+        included.append(transaction)
     execution = finish(state, receipts, environment)
+    raws = tuple(transaction.raw for transaction in included)
     header = replace(
         draft,
-        transactions_root=list_root(included),
+        transactions_root=list_root(raws),
         receipts_root=list_root(execution.encoded_receipts),
         state_root=state_root_of(execution.changes),
         weights_root=execution.weights_root,
@@ -158,8 +160,8 @@ def build_block(
         gas_used=execution.gas_used,
         logs_bloom=execution.logs_bloom,
     )
-    block = Block(header=header, transactions=tuple(included), last_commit=last_commit)
-    return Built(block=block, hash=block_hash(header), execution=execution)
+    block = Block(header=header, transactions=raws, last_commit=last_commit)
+    return Built(block=block, hash=block_hash(header), transactions=tuple(included), execution=execution)
 
 
 def draft_header(

@@ -1,0 +1,161 @@
+"""Home of a node's chain: blocks are built and checked on the tip's state, and committed to the store one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chain.codec import block_hash, decode_header, encode_block, encode_header, encode_receipts
+from chain.genesis import Genesis, genesis_block
+from chain.parameters import Parameters
+from chain.statetree import StateTree, Undone
+from chain.store import DataDirectoryDamaged, Store
+from chain.transactions import Transaction
+from chain.transition import Execution, apply_block, build_block
+from chain.types import Block, Header
+
+PREPARED_BLOCKS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A block that was executed on the tip, ready to be committed."""
+
+    block: Block
+    encoded: bytes
+    hash: bytes
+    transactions: tuple[Transaction, ...]
+    execution: Execution
+    tree_change: Undone
+
+
+class Chain:
+    """The blocks of one network in one store. Building, checking and committing are for one thread at a time."""
+
+    def __init__(self, store: Store, genesis: Genesis) -> None:
+        """Open the chain that the store holds; an empty store gets the genesis block. Raises DataDirectoryDamaged."""
+        self.store = store
+        self.genesis = genesis
+        self.parameters: Parameters = genesis.parameters
+        self._prepared: dict[bytes, Prepared] = {}
+        if store.tip() is None:
+            self._write_genesis()
+        else:
+            self.tree = StateTree(store.items())
+        self._read_tip()
+
+    def _read_tip(self) -> None:
+        height = self.store.tip()
+        assert height is not None
+        encoded = self.store.header(height)
+        if encoded is None:
+            raise DataDirectoryDamaged(f"the header of height {height} is gone; run `python -m chain verify`")
+        self.tip: Header = decode_header(encoded)
+        self.tip_hash: bytes = block_hash(self.tip)
+        if self.tree.root != self.tip.state_root:
+            raise DataDirectoryDamaged(
+                f"height {height}: state_root: the stored state gives {self.tree.root.hex()}, the header says "
+                f"{self.tip.state_root.hex()}; restore the directory, or remove it and sync again"
+            )
+
+    def _write_genesis(self) -> None:
+        block, changes = genesis_block(self.genesis)
+        self.tree = StateTree()
+        self.tree.update(changes)
+        self.store.commit_block(
+            height=0,
+            block_hash=block_hash(block.header),
+            header=encode_header(block.header),
+            block=encode_block(block),
+            receipts=encode_receipts(()),
+            transaction_hashes=(),
+            changes=changes,
+            meta={"commit": b""},
+        )
+
+    @property
+    def last_commit(self) -> bytes:
+        """The encoded commit of the tip, empty for the genesis block."""
+        return self.store.meta("commit") or b""
+
+    def build(
+        self, candidates: Sequence[Transaction], *, time_ms: int, proposer: bytes, last_commit: bytes
+    ) -> Prepared:
+        """A block of the candidates that fit, on the tip."""
+        change: list[Undone] = []
+        built = build_block(
+            self.store,
+            self.tip,
+            candidates,
+            time_ms=time_ms,
+            proposer=proposer,
+            last_commit=last_commit,
+            parameters=self.parameters,
+            state_root_of=lambda changes: self._preview(changes, change),
+        )
+        return self._prepare(built.block, built.hash, built.transactions, built.execution, change)
+
+    def check(self, block: Block, transactions: Sequence[Transaction]) -> Prepared:
+        """Execute a block that someone built on the tip. Raises InvalidBlock."""
+        hash_ = block_hash(block.header)
+        if hash_ in self._prepared:
+            return self._prepared[hash_]
+        change: list[Undone] = []
+        execution = apply_block(
+            self.store,
+            self.tip,
+            block,
+            transactions,
+            parameters=self.parameters,
+            state_root_of=lambda changes: self._preview(changes, change),
+        )
+        return self._prepare(block, hash_, tuple(transactions), execution, change)
+
+    def _preview(self, changes: dict[bytes, bytes | None], change: list[Undone]) -> bytes:
+        root, undone = self.tree.preview(changes)
+        change.append(undone)
+        return root
+
+    def _prepare(
+        self,
+        block: Block,
+        hash_: bytes,
+        transactions: tuple[Transaction, ...],
+        execution: Execution,
+        change: list[Undone],
+    ) -> Prepared:
+        prepared = Prepared(
+            block=block,
+            encoded=encode_block(block),
+            hash=hash_,
+            transactions=transactions,
+            execution=execution,
+            tree_change=change[0],
+        )
+        while len(self._prepared) >= PREPARED_BLOCKS_MAX:
+            self._prepared.pop(next(iter(self._prepared)))
+        self._prepared[hash_] = prepared
+        return prepared
+
+    def prepared(self, hash_: bytes) -> Prepared | None:
+        """The block of this hash, if it was built or checked on the tip."""
+        return self._prepared.get(hash_)
+
+    def commit(self, prepared: Prepared, commit: bytes) -> None:
+        """Make a block the tip: one synced atomic batch. `commit` is the encoded commit that decided it."""
+        header = prepared.block.header
+        assert header.height == self.tip.height + 1, "blocks are committed in order"
+        self.store.commit_block(
+            height=header.height,
+            block_hash=prepared.hash,
+            header=encode_header(header),
+            block=prepared.encoded,
+            receipts=encode_receipts(prepared.execution.encoded_receipts),
+            transaction_hashes=[transaction.hash for transaction in prepared.transactions],
+            changes=prepared.execution.changes,
+            meta={"commit": commit},
+        )
+        root = self.tree.redo(prepared.tree_change)
+        assert root == header.state_root
+        self.tip, self.tip_hash = header, prepared.hash
+        self._prepared.clear()
