@@ -3,6 +3,7 @@
 Every `decode_...` raises InvalidEncoding for bytes that no `encode_...` makes, before it allocates much.
 """
 
+from itertools import pairwise
 from typing import Any, Final
 
 import msgpack
@@ -25,8 +26,8 @@ from consensus.types import (
     Round,
     ValidatorSet,
     Vote,
-    Voter,
     VoteKind,
+    Voter,
     minimal_bytes,
     pack,
 )
@@ -93,7 +94,7 @@ def decode_commit(data: bytes) -> Commit:
         voter, signature = _array(row, 2, "a commit's signature")
         signatures.append((_voter(voter), _signature(signature)))
     voters = [voter for voter, _ in signatures]
-    if any(a >= b for a, b in zip(voters, voters[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(voters)):
         raise InvalidEncoding("a commit's signers must be in ascending order of address, each once")
     return Commit(
         height=_height(height),

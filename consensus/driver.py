@@ -30,148 +30,269 @@ Rules for whoever performs them:
 - Messages of another height or an outsider are ignored. `InvalidConsensus` is raised for what no honest node sends.
 """
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Final, assert_never
 
-from consensus.events import HeightStarted, ReportEquivocation, TimedOut, TimeoutKind
-from consensus.types import BlockId, Commit, Height, Proposal, Round, Vote, Voter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long each timeout of round r takes, in milliseconds: base + r * step."""
-
-    propose_ms: int = 3_000
-    propose_step_ms: int = 500
-    prevote_ms: int = 1_000
-    prevote_step_ms: int = 500
-    precommit_ms: int = 1_000
-    precommit_step_ms: int = 500
-
-    def duration_ms(self, kind: TimeoutKind, round_: Round) -> int:
-        match kind:
-            case TimeoutKind.PROPOSE:
-                return self.propose_ms + round_ * self.propose_step_ms
-            case TimeoutKind.PREVOTE:
-                return self.prevote_ms + round_ * self.prevote_step_ms
-            case TimeoutKind.PRECOMMIT:
-                return self.precommit_ms + round_ * self.precommit_step_ms
-
-
-# ------------------------------------------------------------------------- inputs, beside HeightStarted and TimedOut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProposalReceived:
-    """A peer's proposal with its block, signature and block checked (`valid`, `fresh_ok` as in events.Proposed)."""
-
-    proposal: Proposal
-    block: bytes
-    valid: bool
-    fresh_ok: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteReceived:
-    """A peer's vote, signature checked."""
-
-    vote: Vote
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockBuilt:
-    """The block that BuildBlock asked for: its id and its encoding."""
-
-    height: Height
-    round: Round
-    block_id: BlockId
-    block: bytes
-
-
-Given = HeightStarted | TimedOut | ProposalReceived | VoteReceived | BlockBuilt
-
-
-# ---------------------------------------------------------------------------------- actions, beside ReportEquivocation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Persist:
-    """Append one record to the vote log and sync it before anything that follows."""
-
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplaceLog:
-    """Replace the vote log, atomically, by these records: the heights before are done with."""
-
-    records: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendProposal:
-    """Broadcast a signed proposal with its block."""
-
-    proposal: Proposal
-    block: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendVote:
-    """Broadcast a signed vote."""
-
-    vote: Vote
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTimer:
-    """Give back `TimedOut(kind, height, round)` after so many milliseconds."""
-
-    kind: TimeoutKind
-    height: Height
-    round: Round
-    duration_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildBlock:
-    """Build a block on the last committed one, with `Driver.last_commit()` as its last commit where there is one."""
-
-    height: Height
-    round: Round
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommitBlock:
-    """The height is decided: execute and store, synced, the block with its commit."""
-
-    commit: Commit
-    block: bytes
-
-
-Action = (
-    Persist
-    | ReplaceLog
-    | SendProposal
-    | SendVote
-    | StartTimer
-    | BuildBlock
-    | CommitBlock
-    | ReportEquivocation
+from consensus import events, tendermint
+from consensus.actions import (
+    Action,
+    BlockBuilt,
+    BuildBlock,
+    CommitBlock,
+    Given,
+    Persist,
+    ProposalReceived,
+    ReplaceLog,
+    SendProposal,
+    SendVote,
+    StartTimer,
+    Timeouts,
+    VoteReceived,
+)
+from consensus.events import HeightStarted, ReportEquivocation, Step, TimedOut
+from consensus.rules import State
+from consensus.types import BlockId, Commit, Height, Proposal, Round, Vote, VoteKind, Voter
+from consensus.votelog import (
+    FRAME_BYTES,
+    ClosedRecord,
+    KeptRecord,
+    ProposalRecord,
+    Record,
+    Recovered,
+    VoteRecord,
+    encode_record,
 )
 
+__all__ = [
+    "Action",
+    "BlockBuilt",
+    "BuildBlock",
+    "CommitBlock",
+    "Driver",
+    "Given",
+    "Persist",
+    "ProposalReceived",
+    "ReplaceLog",
+    "SendProposal",
+    "SendVote",
+    "StartTimer",
+    "Timeouts",
+    "VoteReceived",
+]
+
+LOG_BYTES_MAX: Final = 16 << 20
+"""A log longer than this is replaced by an empty one when the next height starts."""
+NEXT_HEIGHT_ROUND_MAX: Final = 1
+"""Votes of the next height are kept up to this round, of members of this height's set."""
+
 Sign = Callable[[bytes], bytes]
-"""Signs what `sign_bytes` gives, with the key of the driver's `me`; must be deterministic."""
+"""Signs what `sign_bytes` gives, with the key of the driver's `me`."""
 
 
 class Driver:
-    """One node's consensus: feed `handle`, perform what it returns. Deterministic, no I/O, not thread-safe.
+    """One node's consensus: feed `handle`, perform what it returns. Deterministic, no I/O, not thread-safe."""
 
-    Driver(me: Voter | None, genesis: bytes, sign: Sign, timeouts: Timeouts, log: Recovered)
-      log = votelog.recover(records) of the vote log as found at start; me is None for a node without a key.
-    handle(given: Given) -> list[Action]
-    last_commit() -> Commit | None      of the height before, with late precommits; None: use the stored one
-    votes() -> tuple[Vote, ...]         every vote of this height that it counts (to send to peers that lack them)
-    proposals() -> tuple[tuple[Proposal, bytes], ...]   the proposals of this height with their blocks
-    state -> tendermint.State           height, round, step and lock, for status
-    """
+    def __init__(
+        self,
+        *,
+        me: Voter | None,
+        genesis: bytes,
+        sign: Sign,
+        timeouts: Timeouts,
+        log: Recovered,
+        log_bytes_max: int = LOG_BYTES_MAX,
+    ) -> None:
+        """`log` is votelog.recover of the vote log's records at start; `me` is None for a node without a key."""
+        self.state: State | None = None
+        self._me = me
+        self._genesis = genesis
+        self._sign = sign
+        self._timeouts = timeouts
+        self._log = log
+        self._log_bytes = log.bytes_used
+        self._log_bytes_max = log_bytes_max
+        self._signed_votes: dict[tuple[Round, VoteKind], Vote] = {}
+        self._signed_proposals: dict[Round, Proposal] = {}
+        self._blocks: dict[BlockId, bytes] = {}
+        self._logged_blocks: set[BlockId] = set()
+        self._next_votes: dict[tuple[Voter, Round, VoteKind], Vote] = {}
+        self._commit: Commit | None = None
+
+    def handle(self, given: Given) -> list[Action]:
+        """What is to be done about an input, in order. InvalidConsensus for what no honest node sends."""
+        actions: list[Action] = []
+        if isinstance(given, HeightStarted):
+            self._start(given, actions)
+        elif self.state is not None:
+            self._take(self.state, given, actions)
+        self._drop_blocks()
+        return actions
+
+    def last_commit(self) -> Commit | None:
+        """The commit of the last decided height with every precommit since; None: the stored one is all there is."""
+        return _fullest(self.state) or self._commit
+
+    def votes(self) -> tuple[Vote, ...]:
+        """Every vote of this height that counts here, to be sent to peers that lack it."""
+        return self.state.book.all_votes() if self.state else ()
+
+    def proposals(self) -> tuple[tuple[Proposal, bytes], ...]:
+        """The valid proposals of this height with their blocks, to be sent to peers that lack them."""
+        known = [given for row in self.state.proposals.values() for given in row] if self.state else []
+        return tuple((given.proposal, self._blocks[given.proposal.block_id]) for given in known if given.valid)
+
+    # -------------------------------------------------------------------------------------------------- inputs
+
+    def _start(self, given: HeightStarted, actions: list[Action]) -> None:
+        self._commit = _fullest(self.state) if self.state and self.state.height == given.height - 1 else None
+        resumed = given.height == self._log.height
+        self._begin_log(given, actions)
+        self._signed_votes, self._signed_proposals, self._blocks, self._logged_blocks = {}, {}, {}, set()
+        if resumed:
+            self._resend(actions)
+        voting = given.voting and given.height >= self._log.height
+        memory = self._log.memory if resumed else None
+        self.state, effects = tendermint.start(self._me, replace(given, voting=voting, memory=memory))
+        self._loop(effects, actions)
+        waiting = [vote for vote in self._next_votes.values() if vote.height == given.height]
+        self._next_votes = {}
+        for vote in waiting:
+            if given.validators.power(vote.voter):
+                self._feed(events.Voted(vote=vote), actions)
+
+    def _begin_log(self, given: HeightStarted, actions: list[Action]) -> None:
+        """Forget a log that has grown long, and write down an abstention before anything else happens."""
+        if given.height > self._log.height and self._log_bytes > self._log_bytes_max:
+            record = encode_record(ClosedRecord(height=Height(given.height - 1)))
+            self._log_bytes = FRAME_BYTES + len(record)
+            actions.append(ReplaceLog(records=(record,)))
+        if self._me is not None and not given.voting and given.height >= self._log.height:
+            self._persist(ClosedRecord(height=given.height), actions)
+
+    def _resend(self, actions: list[Action]) -> None:
+        self._blocks = dict(self._log.blocks)
+        self._logged_blocks = set(self._blocks)
+        self._signed_votes = {(vote.round, vote.kind): vote for vote in self._log.votes}
+        self._signed_proposals = {proposal.round: proposal for proposal in self._log.proposals}
+        proposals = [(proposal, self._blocks[proposal.block_id]) for proposal in self._log.proposals]
+        actions.extend(SendProposal(proposal=proposal, block=block) for proposal, block in proposals)
+        actions.extend(SendVote(vote=vote) for vote in self._log.votes)
+
+    def _take(self, state: State, given: Given, actions: list[Action]) -> None:
+        match given:
+            case ProposalReceived():
+                if given.proposal.height == state.height:
+                    self._blocks.setdefault(given.proposal.block_id, given.block)
+                proposed = events.Proposed(proposal=given.proposal, valid=given.valid, fresh_ok=given.fresh_ok)
+                self._feed(proposed, actions)
+            case VoteReceived():
+                self._take_vote(state, given.vote, actions)
+            case BlockBuilt():
+                self._blocks.setdefault(given.block_id, given.block)
+                built = events.ValueBuilt(height=given.height, round=given.round, block_id=given.block_id)
+                self._feed(built, actions)
+            case TimedOut() | HeightStarted():
+                self._feed(given, actions)
+            case _:
+                assert_never(given)
+
+    def _take_vote(self, state: State, vote: Vote, actions: list[Action]) -> None:
+        if vote.height != state.height + 1:
+            return self._feed(events.Voted(vote=vote), actions)
+        if vote.round <= NEXT_HEIGHT_ROUND_MAX and state.validators.power(vote.voter):
+            self._next_votes.setdefault((vote.voter, vote.round, vote.kind), vote)
+        return None
+
+    # ------------------------------------------------------------------------------------------------- effects
+
+    def _feed(self, given: events.Input, actions: list[Action]) -> None:
+        assert self.state is not None
+        self.state, effects = tendermint.step(self.state, given)
+        self._loop(effects, actions)
+
+    def _loop(self, effects: tuple[events.Effect, ...], actions: list[Action]) -> None:
+        """Turn effects into actions; what the node says itself goes back into the core like everyone's."""
+        assert self.state is not None
+        own: deque[events.Input] = deque()
+        while True:
+            for effect in effects:
+                self._perform(effect, actions, own)
+            if not own:
+                return
+            self.state, effects = tendermint.step(self.state, own.popleft())
+
+    def _perform(self, effect: events.Effect, actions: list[Action], own: deque[events.Input]) -> None:
+        match effect:
+            case events.SendVote():
+                own.append(self._say_vote(effect.vote, actions))
+            case events.SendProposal():
+                own.append(self._say_proposal(effect.proposal, actions))
+            case events.KeepBlockAndPolka():
+                self._keep(effect, actions)
+            case events.ScheduleTimeout(kind=kind, height=height, round=round_):
+                duration_ms = self._timeouts.duration_ms(kind, round_)
+                actions.append(StartTimer(kind=kind, height=height, round=round_, duration_ms=duration_ms))
+            case events.BuildValue():
+                actions.append(BuildBlock(height=effect.height, round=effect.round))
+            case events.Decided():
+                block = self._blocks[effect.commit.block_id]
+                actions.append(CommitBlock(commit=effect.commit, block=block))
+            case ReportEquivocation():
+                actions.append(effect)
+            case _:
+                assert_never(effect)
+
+    def _say_vote(self, vote: Vote, actions: list[Action]) -> events.Voted:
+        earlier = self._signed_votes.get((vote.round, vote.kind))
+        if earlier is not None:  # the last line of defence: also under python -O
+            raise AssertionError(f"about to sign {vote} after {earlier}")
+        signed = replace(vote, signature=self._sign(vote.sign_bytes(self._genesis)))
+        self._signed_votes[vote.round, vote.kind] = signed
+        self._persist(VoteRecord(vote=signed), actions)
+        actions.append(SendVote(vote=signed))
+        return events.Voted(vote=signed)
+
+    def _say_proposal(self, proposal: Proposal, actions: list[Action]) -> events.Proposed:
+        earlier = self._signed_proposals.get(proposal.round)
+        if earlier is not None:
+            raise AssertionError(f"about to sign {proposal} after {earlier}")
+        signed = replace(proposal, signature=self._sign(proposal.sign_bytes(self._genesis)))
+        self._signed_proposals[proposal.round] = signed
+        self._persist(ProposalRecord(proposal=signed, block=self._unlogged(proposal.block_id)), actions)
+        actions.append(SendProposal(proposal=signed, block=self._blocks[proposal.block_id]))
+        return events.Proposed(proposal=signed, valid=True)
+
+    def _keep(self, effect: events.KeepBlockAndPolka, actions: list[Action]) -> None:
+        assert self.state is not None
+        if not self.state.voting:
+            return
+        block = self._unlogged(effect.proposal.block_id)
+        self._persist(KeptRecord(proposal=effect.proposal, polka=effect.polka, block=block), actions)
+
+    def _persist(self, record: Record, actions: list[Action]) -> None:
+        encoded = encode_record(record)
+        self._log_bytes += FRAME_BYTES + len(encoded)
+        actions.append(Persist(record=encoded))
+
+    def _unlogged(self, block_id: BlockId) -> bytes:
+        """The block's bytes for a record, empty where the log has them."""
+        if block_id in self._logged_blocks:
+            return b""
+        self._logged_blocks.add(block_id)
+        return self._blocks[block_id]
+
+    def _drop_blocks(self) -> None:
+        """Keep the blocks that the core still knows of, so that they are bounded as its proposals are."""
+        if self.state is None:
+            return
+        known = {given.proposal.block_id for row in self.state.proposals.values() for given in row}
+        self._blocks = {block_id: block for block_id, block in self._blocks.items() if block_id in known}
+
+
+def _fullest(state: State | None) -> Commit | None:
+    if state is None or state.step != Step.DECIDED or state.decided is None:
+        return None
+    votes = state.book.precommits(state.decided.round).votes_for(state.decided.block_id)
+    return replace(state.decided, signatures=tuple((vote.voter, vote.signature) for vote in votes))

@@ -166,6 +166,4 @@ class ReportEquivocation:
     evidence: Equivocation
 
 
-Effect = (
-    BuildValue | SendProposal | SendVote | ScheduleTimeout | KeepBlockAndPolka | Decided | ReportEquivocation
-)
+Effect = BuildValue | SendProposal | SendVote | ScheduleTimeout | KeepBlockAndPolka | Decided | ReportEquivocation

@@ -6,6 +6,7 @@ Consensus knows block ids, powers and votes; never a block, an account or a mode
 import hashlib
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, NewType
 
 import msgpack
@@ -93,7 +94,7 @@ class ValidatorSet:
         voters = [voter for voter, _ in self.members]
         if not 0 < len(voters) <= VALIDATORS_MAX:
             raise InvalidConsensus(f"a set has 1 to {VALIDATORS_MAX} validators, not {len(voters)}")
-        if any(a >= b for a, b in zip(voters, voters[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(voters)):
             raise InvalidConsensus("validators must be in ascending order of address, each once")
         for voter, power in self.members:
             if len(voter) != VOTER_BYTES or not 0 < power <= POWER_MAX:
@@ -148,7 +149,7 @@ class Commit:
     def power(self, validators: ValidatorSet) -> int:
         """The power behind the commit. InvalidConsensus where a signer is no member or stands out of order."""
         voters = [voter for voter, _ in self.signatures]
-        if any(a >= b for a, b in zip(voters, voters[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(voters)):
             raise InvalidConsensus(f"commit of height {self.height}: signers must ascend, each once")
         for voter in voters:
             if not validators.power(voter):
