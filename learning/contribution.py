@@ -25,7 +25,8 @@ def coalitions(players: int, beacon: bytes) -> Masks:
     """
     if players <= EXACT_PLAYERS_MAX:
         rows = np.arange(2**players)
-        return (rows[:, None] >> np.arange(players)) & 1 == 1
+        every: Masks = (rows[:, None] >> np.arange(players)) & 1 == 1
+        return every
     return _hadamard_rows(players, beacon)
 
 
@@ -76,4 +77,5 @@ def contribution(paired: Int64Array, coalition_count: int, custodians: int) -> i
 
 def sum_of_squares(values: Int64Array) -> int:
     """Exact, as squares of sums of losses leave int64."""
-    return sum(value * value for value in values.tolist())
+    squares: list[int] = [value * value for value in values.tolist()]
+    return sum(squares)

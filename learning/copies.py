@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from learning.commitment import Int32Array
 from learning.round import PastUpdate
+from learning.steps import dot
 from learning.updates import DELTA_MAX, PARAMETERS_MAX
 
 COPY_PERCENT = 98  # squared cosine above which an update is a copy
@@ -31,7 +32,7 @@ def find_copies(revealed: Sequence[PastUpdate], recent: Sequence[PastUpdate]) ->
     """
     known = [*recent, *revealed]
     products = inner_products([past.delta for past in revealed], [past.delta for past in known])
-    squares = [*_squares(recent), *(products[i, len(recent) + i] for i in range(len(revealed)))]
+    squares = [dot(past.delta.astype(np.int64), past.delta.astype(np.int64)) for past in known]
     return [
         any(
             known[j].miner != update.miner and is_copy(products[i, j], squares[len(recent) + i], squares[j])
@@ -60,10 +61,6 @@ def inner_products(left: Sequence[Int32Array], right: Sequence[Int32Array]) -> T
         middle += left_low @ right_high.T
         low += left_low @ right_low.T
     return (_integers(high) << 2 * _DIGIT) + (_integers(middle) << _DIGIT) + _integers(low)
-
-
-def _squares(updates: Sequence[PastUpdate]) -> list[int]:
-    return [int(inner_products([past.delta], [past.delta])[0, 0]) for past in updates]
 
 
 def _digits(deltas: Sequence[Int32Array], start: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

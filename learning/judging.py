@@ -69,13 +69,12 @@ class Game:
     contributions: list[int]  # `beta`, in 2^-20 nat a sample
 
 
-def play(panel: Panel, head: Int32Array, steps: Sequence[Int64Array], weights: list[int], beacon: bytes) -> Game:
-    """Evaluate coalitions of the steps int64[P] and value each of them."""
-    if not steps:
-        nobody = np.zeros((0, len(head)), dtype=np.int64)
-        return Game(weights=[], scaled=nobody, paired=np.zeros((0, panel.samples), np.int64), contributions=[])
-    scaled = np.stack([weight * step for weight, step in zip(weights, steps, strict=True)])
-    masks = coalitions(len(steps), beacon)
+def play(panel: Panel, head: Int32Array, scaled: Int64Array, weights: list[int], beacon: bytes) -> Game:
+    """Evaluate coalitions of weighted steps int64[n, P] and value each of them."""
+    if not weights:
+        nobody = np.zeros((0, panel.samples), dtype=np.int64)
+        return Game(weights=[], scaled=scaled, paired=nobody, contributions=[])
+    masks = coalitions(len(weights), beacon)
     losses = panel.evaluator.losses_of_steps(head, scaled, masks, WEIGHT_SHIFT, panel.inputs, panel.labels)
     paired = paired_values(losses, masks)
     contributions = [contribution(values, len(masks), panel.custodians) for values in paired]
@@ -112,7 +111,7 @@ def propose(panel: Panel, head: Int32Array, game: Game, significance_milli: int)
 
 def is_significant(gains: Int64Array, significance_milli: int) -> bool:
     """Whether the sum of paired differences int64[K] is positive and exceeds so many of its standard errors."""
-    total = sum(gains.tolist())
+    total = int(gains.sum())  # far within int64
     return total > 0 and 10**6 * total**2 > significance_milli**2 * sum_of_squares(gains)
 
 

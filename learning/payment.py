@@ -60,7 +60,7 @@ def malformed_cut(rules: Rules, bond: int) -> int:
 
 def is_harmful(rules: Rules, paired: Int64Array) -> bool:
     """Whether an update's paired values int64[K] sum to less than zero by harm_sigma standard errors."""
-    total = sum(paired.tolist())
+    total = int(paired.sum())  # far within int64
     return total < 0 and total**2 > rules.harm_sigma**2 * sum_of_squares(paired)
 
 

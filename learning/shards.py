@@ -49,7 +49,8 @@ def encode_shard(shard: Shard) -> bytes:
         raise InvalidShard(f"labels from {shard.labels.min()} to {shard.labels.max()}: use 0 to {LABEL_MAX}")
     count, width = shard.inputs.shape
     header = count.to_bytes(4, "little") + width.to_bytes(4, "little")
-    return header + shard.inputs.tobytes() + shard.labels.astype("<u2").tobytes()
+    labels: bytes = shard.labels.astype("<u2").tobytes()
+    return header + shard.inputs.tobytes() + labels
 
 
 def shard_bytes(*, samples: int, width: int) -> int:
