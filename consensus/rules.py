@@ -127,21 +127,6 @@ def _prevote_again(state: State) -> Outcome | None:
     return prevote(state, block_id if given.valid and unlocked else None)
 
 
-def _precommit_nil(state: State) -> Outcome | None:
-    """Lines 44 to 46."""
-    if state.step != Step.PREVOTE or not state.book.has_polka(state.round, None):
-        return None
-    return precommit(state, None)
-
-
-def _time_prevotes(state: State) -> Outcome | None:
-    """Lines 34 and 35."""
-    prevotes = state.book.prevotes(state.round)
-    if state.step != Step.PREVOTE or state.prevote_timer or not state.validators.is_quorum(prevotes.total):
-        return None
-    return replace(state, prevote_timer=True), (schedule(state, TimeoutKind.PREVOTE),)
-
-
 def _lock(state: State) -> Outcome | None:
     """Lines 36 to 43: a polka for a valid block makes it the valid value, and in step prevote our lock."""
     if state.step < Step.PREVOTE or state.polka_seen:
@@ -159,6 +144,21 @@ def _lock(state: State) -> Outcome | None:
     return None
 
 
+def _precommit_nil(state: State) -> Outcome | None:
+    """Lines 44 to 46."""
+    if state.step != Step.PREVOTE or not state.book.has_polka(state.round, None):
+        return None
+    return precommit(state, None)
+
+
+def _time_prevotes(state: State) -> Outcome | None:
+    """Lines 34 and 35."""
+    prevotes = state.book.prevotes(state.round)
+    if state.step != Step.PREVOTE or state.prevote_timer or not state.validators.is_quorum(prevotes.total):
+        return None
+    return replace(state, prevote_timer=True), (schedule(state, TimeoutKind.PREVOTE),)
+
+
 def _time_precommits(state: State) -> Outcome | None:
     """Lines 47 and 48."""
     precommits = state.book.precommits(state.round)
@@ -167,14 +167,15 @@ def _time_precommits(state: State) -> Outcome | None:
     return replace(state, precommit_timer=True), (schedule(state, TimeoutKind.PRECOMMIT),)
 
 
+# A decision ends everything, a skipped round all of its round; a vote is tried before the timer that would force one.
 _RULES: Final = (
     _decide,
     _skip_rounds,
     _prevote_fresh,
     _prevote_again,
+    _lock,
     _precommit_nil,
     _time_prevotes,
-    _lock,
     _time_precommits,
 )
 

@@ -12,38 +12,53 @@ AHEAD_ROUNDS_MAX: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The votes of one round and kind: the first of each voter, the power for each block, and in all."""
+    """The votes of one round and kind: the first of each voter, the power for each block, and in all.
+
+    `others` are contradictory votes that count for their block as well: see `add`.
+    """
 
     votes: Mapping[Voter, Vote] = field(default_factory=dict)
+    others: tuple[Vote, ...] = ()
     powers: Mapping[BlockId | None, int] = field(default_factory=dict)
     total: int = 0
 
     def with_vote(self, vote: Vote, power: int) -> "Tally":
         assert vote.voter not in self.votes
-        return Tally(
+        return replace(
+            self,
             votes={**self.votes, vote.voter: vote},
-            powers={**self.powers, vote.block_id: self.powers.get(vote.block_id, 0) + power},
+            powers={**self.powers, vote.block_id: self.power_for(vote.block_id) + power},
             total=self.total + power,
         )
 
+    def with_other(self, vote: Vote, power: int) -> "Tally":
+        assert all(vote.voter != known.voter for known in self.votes_for(vote.block_id))
+        powers = {**self.powers, vote.block_id: self.power_for(vote.block_id) + power}
+        return replace(self, others=(*self.others, vote), powers=powers)
+
     def without(self, voter: Voter, power: int) -> "Tally":
-        vote = self.votes.get(voter)
-        if vote is None:
-            return self
-        powers = {**self.powers, vote.block_id: self.powers[vote.block_id] - power}
+        """The tally without anything from a voter."""
+        gone = [vote for vote in self.all_votes() if vote.voter == voter]
+        powers = dict(self.powers)
+        for vote in gone:
+            powers[vote.block_id] -= power
         return Tally(
-            votes={other: kept for other, kept in self.votes.items() if other != voter},
+            votes={other: vote for other, vote in self.votes.items() if other != voter},
+            others=tuple(vote for vote in self.others if vote.voter != voter),
             powers={block_id: left for block_id, left in powers.items() if left},
-            total=self.total - power,
+            total=self.total - (power if gone else 0),
         )
 
     def power_for(self, block_id: BlockId | None) -> int:
         return self.powers.get(block_id, 0)
 
-    def votes_for(self, block_id: BlockId) -> tuple[Vote, ...]:
+    def votes_for(self, block_id: BlockId | None) -> tuple[Vote, ...]:
         """The votes for a block by ascending address of their voters."""
-        chosen = [vote for vote in self.votes.values() if vote.block_id == block_id]
+        chosen = [vote for vote in self.all_votes() if vote.block_id == block_id]
         return tuple(sorted(chosen, key=lambda vote: vote.voter))
+
+    def all_votes(self) -> tuple[Vote, ...]:
+        return (*self.votes.values(), *self.others)
 
 
 EMPTY: Final = Tally()
@@ -84,28 +99,42 @@ class VoteBook:
         return sum(self.validators.power(voter) for voter in voters)
 
     def all_votes(self) -> tuple[Vote, ...]:
-        return tuple(vote for tally in self.tallies.values() for vote in tally.votes.values())
+        return tuple(vote for tally in self.tallies.values() for vote in tally.all_votes())
 
 
 def add(book: VoteBook, vote: Vote, current: Round) -> tuple[VoteBook, Equivocation | None]:
-    """The book with a member's vote, or the same book where it changes nothing; evidence where it contradicts."""
+    """The book with a member's vote, or the same book where it changes nothing; evidence where it contradicts.
+
+    A voter's first vote counts. A contradictory one counts for its block too once an honest voter stands behind that
+    block (more than a third of power): others may have counted it for their quorum, as in the paper, where messages
+    are counted and not their senders' minds; without it, a voter that tells us one thing and them another could
+    keep us from ever seeing what they saw. Two blocks at most can have such support in votes of a kind: a bound.
+    """
     tally = book.tallies.get((vote.round, vote.kind), EMPTY)
     earlier = tally.votes.get(vote.voter)
     if earlier is not None:
-        return _compare(book, earlier, vote)
+        return _add_other(book, tally, earlier, vote)
     made_room = _make_room(book, vote, current)
     if made_room is None:
         return book, None
-    power = book.validators.power(vote.voter)
-    tallies = {**made_room.tallies, (vote.round, vote.kind): tally.with_vote(vote, power)}
-    return replace(made_room, tallies=tallies), None
+    return _with_tally(made_room, vote, tally.with_vote(vote, book.validators.power(vote.voter))), None
 
 
-def _compare(book: VoteBook, earlier: Vote, vote: Vote) -> tuple[VoteBook, Equivocation | None]:
-    if earlier.block_id == vote.block_id or vote.voter in book.reported:
+def _add_other(book: VoteBook, tally: Tally, earlier: Vote, vote: Vote) -> tuple[VoteBook, Equivocation | None]:
+    if earlier.block_id == vote.block_id:
         return book, None
-    reported = (*book.reported, vote.voter)
-    return replace(book, reported=reported), Equivocation(first=earlier, second=vote)
+    evidence = None
+    if vote.voter not in book.reported:
+        book = replace(book, reported=(*book.reported, vote.voter))
+        evidence = Equivocation(first=earlier, second=vote)
+    known = any((other.voter, other.block_id) == (vote.voter, vote.block_id) for other in tally.others)
+    if known or vote.block_id is None or not book.is_supported(vote.round, vote.block_id):
+        return book, evidence
+    return _with_tally(book, vote, tally.with_other(vote, book.validators.power(vote.voter))), evidence
+
+
+def _with_tally(book: VoteBook, vote: Vote, tally: Tally) -> VoteBook:
+    return replace(book, tallies={**book.tallies, (vote.round, vote.kind): tally})
 
 
 def _make_room(book: VoteBook, vote: Vote, current: Round) -> VoteBook | None:
