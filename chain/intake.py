@@ -1,0 +1,117 @@
+"""Home of the way into a node's pool: senders are recovered on workers, then the transactions are admitted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from chain.errors import InvalidInput
+from chain.executor import Chain
+from chain.ledger import next_base_fee
+from chain.mempool import Mempool
+from chain.state import KIND_ACCOUNT, decode_account
+from chain.transactions import InvalidTransaction, Transaction, decode, recover_senders
+
+Outcome = bytes | Exception
+
+
+class Intake:
+    """The pool's door, on the event loop. What arrives within one turn of the loop is recovered in one worker job."""
+
+    def __init__(self, chain: Chain, pool: Mempool) -> None:
+        self.pool = pool
+        self.followers: list[Callable[[Sequence[Transaction]], None]] = []
+        self._chain = chain
+        self._workers = ThreadPoolExecutor(2, "senders")
+        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]] = []
+
+    def close(self) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def account(self, address: bytes) -> tuple[int, int]:
+        """Nonce and balance at the tip."""
+        stored = self._chain.store.get(KIND_ACCOUNT + address)
+        return decode_account(stored) if stored is not None else (0, 0)
+
+    def candidates(self, base_fee: int) -> list[Transaction]:
+        """What the pool offers for a block on the tip, best tip first."""
+        return self.pool.select(
+            base_fee,
+            self._chain.parameters.block_gas_limit,
+            lambda address: self.account(address)[0],
+            lambda address: self.account(address)[1],
+        )
+
+    def committed(self, transactions: Sequence[Transaction]) -> None:
+        """Forget what a block included, and what it made stale."""
+        self.pool.remove_committed(transactions, lambda address: self.account(address)[0])
+
+    async def submit(self, raws: Sequence[bytes]) -> list[Outcome]:
+        """Offer raw transactions, in order: each one's hash once it is in the pool, or why it was refused."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Outcome]] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._start_recovery)
+        self._waiting.append((raws, future))
+        return await future
+
+    def _start_recovery(self) -> None:
+        batch, self._waiting = self._waiting, []
+        job = asyncio.get_running_loop().run_in_executor(
+            self._workers, decode_and_recover, [raws for raws, _ in batch], self._chain.genesis.chain_id
+        )
+        job.add_done_callback(lambda done: self._admit_all(batch, done))
+
+    def _admit_all(
+        self,
+        batch: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]],
+        done: asyncio.Future[list[list[Transaction | Exception]]],
+    ) -> None:
+        if done.cancelled() or done.exception():
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(done.exception() or asyncio.CancelledError())
+            return
+        base_fee = next_base_fee(self._chain.tip, self._chain.parameters)
+        entered: list[Transaction] = []
+        for (_, future), decoded in zip(batch, done.result(), strict=True):
+            outcomes = [self._admit(transaction, base_fee, entered) for transaction in decoded]
+            if not future.done():
+                future.set_result(outcomes)
+        if entered:
+            for follower in self.followers:
+                follower(entered)
+
+    def _admit(self, transaction: Transaction | Exception, base_fee: int, entered: list[Transaction]) -> Outcome:
+        if isinstance(transaction, Exception):
+            return transaction
+        nonce, balance = self.account(transaction.sender)
+        try:
+            self.pool.add(transaction, nonce, balance, base_fee, self._chain.parameters.block_gas_limit)
+        except InvalidInput as refusal:
+            return refusal
+        entered.append(transaction)
+        return transaction.hash
+
+
+def decode_and_recover(requests: Sequence[Sequence[bytes]], chain_id: int) -> list[list[Transaction | Exception]]:
+    """Every request's transactions with their senders, or why one is none. For a worker: one recovery for all."""
+    results: list[list[Transaction | Exception]] = []
+    good: list[Transaction] = []
+    for raws in requests:
+        decoded: list[Transaction | Exception] = []
+        for raw in raws:
+            try:
+                transaction = decode(raw, chain_id)
+            except InvalidTransaction as refusal:
+                decoded.append(refusal)
+                continue
+            decoded.append(transaction)
+            good.append(transaction)
+        results.append(decoded)
+    bad = {id(t) for t, recovered in zip(good, recover_senders(good), strict=True) if not recovered}
+    if bad:
+        refusal = InvalidTransaction("invalid sender: the signature gives no account")
+        results = [[refusal if id(item) in bad else item for item in decoded] for decoded in results]
+    return results

@@ -1,0 +1,139 @@
+"""Home of the roles' view of a node: its public JSON-RPC and blobs, with retries while the node restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import aiohttp
+import orjson
+
+from chain.crypto import address_of
+from chain.errors import LyceumError
+from chain.transactions import sign_transaction
+from chain.types import CONTRACT_ADDRESS
+
+BLOB_BYTES_MAX = 64 << 20
+RETRY_SECONDS_MAX = 5.0
+
+
+class NodeError(LyceumError):
+    """A node's answer that is an error."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NodeUnreachable(LyceumError):
+    """No node answers at this address."""
+
+
+class NodeClient:
+    """Calls to one node. `patient` clients wait for a node that is away; others raise NodeUnreachable at once."""
+
+    def __init__(self, url: str, *, patient: bool = False) -> None:
+        self.url = url.rstrip("/")
+        self._patient = patient
+        self._session: aiohttp.ClientSession | None = None
+        self._ids = itertools.count(1)
+
+    async def __aenter__(self) -> NodeClient:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def call(self, method: str, *parameters: Any) -> Any:
+        """The result of one JSON-RPC call. Raises NodeError, NodeUnreachable."""
+        body = orjson.dumps({"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": parameters})
+        status, content = await self._request("POST", "/", body, {"content-type": "application/json"})
+        try:
+            answer = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise NodeError(f"{self.url} answered {method} with status {status} and no JSON; is it a node?") from error
+        if "error" in answer:
+            raise NodeError(str(answer["error"].get("message")), int(answer["error"].get("code", 0)))
+        return answer["result"]
+
+    async def put_blob(self, task: str, data: bytes) -> str:
+        """Upload a sealed blob; returns its root."""
+        status, content = await self._request("PUT", f"/blobs?task={task}", data, {})
+        if status not in (200, 201):
+            raise NodeError(f"{self.url} refused a blob with status {status}: {content[:300].decode(errors='replace')}")
+        return str(orjson.loads(content)["root"])
+
+    async def get_blob(self, root: str) -> bytes:
+        status, content = await self._request("GET", f"/blobs/{root}", None, {})
+        if status != 200:
+            raise NodeError(f"{self.url} has no blob {root} (status {status})")
+        return content
+
+    async def _request(self, verb: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        assert self._session is not None, "use the client in `async with`"
+        for attempt in itertools.count():
+            try:
+                async with self._session.request(verb, self.url + path, data=data, headers=headers) as response:
+                    return response.status, await response.content.read(BLOB_BYTES_MAX)
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                if not self._patient:
+                    reason = f"no node answers at {self.url} ({error or type(error).__name__}); is it running?"
+                    raise NodeUnreachable(reason) from error
+                await asyncio.sleep(min(0.2 * 2**attempt, RETRY_SECONDS_MAX))
+        raise AssertionError("unreachable")
+
+
+class Account:
+    """An account that sends transactions through a node, one after the other."""
+
+    def __init__(self, node: NodeClient, key: bytes) -> None:
+        self.node = node
+        self.address = address_of(key)
+        self._key = key
+
+    @property
+    def name(self) -> str:
+        return "0x" + self.address.hex()
+
+    async def send(self, to: bytes, value: int, data: bytes, gas_limit: int | None = None) -> str:
+        """Sign and send one transaction on the pending nonce; returns its hash. Raises NodeError."""
+        node = self.node
+        if gas_limit is None:
+            message = {"from": self.name, "to": "0x" + to.hex(), "value": hex(value), "data": "0x" + data.hex()}
+            gas_limit = int(await node.call("eth_estimateGas", message), 16)
+        chain_id, nonce, block = await asyncio.gather(
+            node.call("eth_chainId"),
+            node.call("eth_getTransactionCount", self.name, "pending"),
+            node.call("eth_getBlockByNumber", "latest", False),
+        )
+        tip = int(await node.call("eth_maxPriorityFeePerGas"), 16)
+        raw = sign_transaction(
+            kind=2,
+            chain_id=int(chain_id, 16),
+            nonce=int(nonce, 16),
+            max_priority_fee_per_gas=tip,
+            max_fee_per_gas=2 * int(block["baseFeePerGas"], 16) + tip,
+            gas_limit=gas_limit,
+            to=to,
+            value=value,
+            data=data,
+            key=self._key,
+        )
+        return str(await node.call("eth_sendRawTransaction", "0x" + raw.hex()))
+
+    async def call_contract(self, data: bytes, value: int = 0) -> str:
+        return await self.send(CONTRACT_ADDRESS, value, data)
+
+    async def receipt(self, hash_: str, blocks: int = 10) -> dict[str, Any] | None:
+        """The receipt of a transaction, waiting for at most so many blocks; None if it is not included by then."""
+        last = int(await self.node.call("eth_blockNumber"), 16) + blocks
+        while True:
+            receipt = await self.node.call("eth_getTransactionReceipt", hash_)
+            if receipt is not None:
+                return dict(receipt)
+            if int(await self.node.call("eth_blockNumber"), 16) > last:
+                return None
+            await asyncio.sleep(0.1)
