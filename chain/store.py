@@ -1,0 +1,315 @@
+"""Home of the ledger on disk: blocks, receipts, state by key and by height, and indexes, one synced batch a block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import msgpack
+
+from chain.datadir import (
+    DataDirectoryDamaged,
+    DataDirectoryForeign,
+    DataDirectoryLocked,
+    DirectoryLock,
+    DiskFull,
+    StorageFailed,
+    prepare_directory,
+)
+from chain.errors import LyceumError
+from chain.leveldb import Database, Kind, describe
+from chain.recent_values import UNKNOWN, RecentValues
+
+__all__ = [
+    "HISTORY_DEFAULT",
+    "DataDirectoryDamaged",
+    "DataDirectoryForeign",
+    "DataDirectoryLocked",
+    "DiskFull",
+    "HistoryPruned",
+    "StorageFailed",
+    "Store",
+]
+
+HISTORY_DEFAULT = 128  # heights before the tip at which values can be read
+
+_STATE, _UNDO, _TRANSACTION, _META = bytes(Kind.STATE), bytes(Kind.UNDO), bytes(Kind.TRANSACTION), bytes(Kind.META)
+_HEADER, _BLOCK, _RECEIPTS = bytes(Kind.HEADER), bytes(Kind.BLOCK), bytes(Kind.RECEIPTS)
+_HEIGHT_OF_HASH, _TIP_KEY = bytes(Kind.HEIGHT_OF_HASH), bytes(Kind.OWN) + b"tip"
+_NO_META: Mapping[str, bytes] = MappingProxyType({})
+
+
+class HistoryPruned(LyceumError):
+    """State was asked for at a height for which none is kept (any more, or yet)."""
+
+
+class Store:
+    """An open ledger. One thread writes, any thread reads; keys and values of state are opaque here.
+
+    Every read verifies checksums and raises DataDirectoryDamaged where they fail, naming the record.
+    """
+
+    def __init__(self, path: Path, database: Database, lock: DirectoryLock, *, archive: bool, history: int) -> None:
+        """For `open` alone."""
+        self.path = path
+        self._database = database
+        self._directory_lock = lock
+        self._archive = archive
+        self._history = history
+        self._closed = False
+        self._failure: LyceumError | None = None
+        self._publishing = threading.Lock()
+        self._generation = 0  # moves before and after every write, so that a reader sees that one came between
+        self._values = RecentValues()
+        self._undo: dict[int, Mapping[bytes, bytes | None]] = {}  # height -> values before that block
+        self._tip: tuple[int, bytes] | None = None
+        self._oldest = 0
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        create: bool,
+        *,
+        genesis: bytes | None = None,
+        checked: bool = False,
+        archive: bool = False,
+        history: int = HISTORY_DEFAULT,
+        beside: Collection[str] = (),
+    ) -> Store:
+        """The ledger in data directory `path`, locked for this process; `create` makes one in an empty directory.
+
+        `genesis` (its hash) must be the one that the ledger was made with. `checked` first reads every record with
+        its checksum. `archive` keeps state at all heights from now on, otherwise at the last `history`. `beside`
+        names what else may lie in a directory without a ledger. Raises DataDirectoryForeign, DataDirectoryLocked,
+        DataDirectoryDamaged, StorageFailed.
+        """
+        assert history >= 1, "the tip's parent must stay readable"
+        fresh = prepare_directory(path, create, beside)
+        lock = DirectoryLock(path)
+        try:
+            database = Database(path)
+        except BaseException:
+            lock.release()
+            raise
+        store = cls(path, database, lock, archive=archive, history=history)
+        try:
+            if checked:
+                database.check()
+            database.identify(fresh, genesis)
+            store._load()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the database, then let others have the directory. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._database.close()
+            self._directory_lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def commit_block(
+        self,
+        *,
+        height: int,
+        block_hash: bytes,
+        header: bytes,
+        block: bytes,
+        receipts: bytes,
+        transaction_hashes: Sequence[bytes],
+        changes: Mapping[bytes, bytes | None],
+        meta: Mapping[str, bytes] = _NO_META,
+    ) -> None:
+        """Everything of one block in one synced, atomic batch; when it returns, the block survives any crash.
+
+        Heights follow one another from any first one. `changes` maps flat keys to new values (None: gone), `meta`
+        replaces the records that it names. Raises DiskFull or StorageFailed: nothing was committed, and only a
+        store opened anew commits again.
+        """
+        assert self._tip is None or height == self._tip[0] + 1, f"height {height} can't follow {self._tip}"
+        if self._failure is not None:
+            raise self._failure
+        previous = {key: self.get(key) for key in changes}
+        number = height.to_bytes(8, "big")
+        records: dict[bytes, bytes | None] = {_STATE + key: value for key, value in changes.items()}
+        for index, transaction_hash in enumerate(transaction_hashes):
+            records[_TRANSACTION + transaction_hash] = number + index.to_bytes(4, "big")
+        for name, record in meta.items():
+            records[_META + name.encode()] = record
+        records[_HEADER + number] = header
+        records[_BLOCK + number] = block
+        records[_RECEIPTS + number] = receipts
+        records[_HEIGHT_OF_HASH + block_hash] = number
+        records[_TIP_KEY] = number + block_hash
+        if self._tip is not None:
+            records[_UNDO + number] = msgpack.packb(previous)
+            if not self._archive and height > self._history:
+                records[_UNDO + (height - self._history).to_bytes(8, "big")] = None
+        self._write(height, previous, records)
+        self._publish(height, block_hash, changes)
+        self._directory_lock.note_height(height)
+
+    def _write(
+        self, height: int, previous: Mapping[bytes, bytes | None], records: Mapping[bytes, bytes | None]
+    ) -> None:
+        """The batch to disk; a reader of earlier heights finds the earlier values throughout."""
+        with self._publishing:
+            self._generation += 1
+            self._undo[height] = previous
+        try:
+            self._database.write(records)
+        except LyceumError as error:
+            self._failure = error
+            with self._publishing:
+                self._generation += 1
+                del self._undo[height]
+            raise
+
+    def _publish(self, height: int, block_hash: bytes, changes: Mapping[bytes, bytes | None]) -> None:
+        """Let readers see a block that is on disk."""
+        with self._publishing:
+            self._generation += 1
+            for key, value in changes.items():
+                self._values.put(key, value)
+            if self._tip is None:
+                self._oldest = height
+                del self._undo[height]  # nothing lies before the first block
+            elif not self._archive:
+                self._oldest = max(self._oldest, height - self._history)
+            self._undo.pop(height - self._history, None)
+            self._tip = (height, block_hash)
+
+    # --------------------------------------------------------------------------------------------------- state
+
+    def get(self, key: bytes) -> bytes | None:
+        """The latest value of a flat key, None if it has none."""
+        value = self._values.young(key)
+        if value is UNKNOWN:
+            generation = self._generation
+            value = self._values.old(key)
+            if value is UNKNOWN:
+                value = self._database.get(_STATE + key)
+            with self._publishing:
+                # What was read while a block was being written may be the value before it.
+                if generation == self._generation:
+                    self._values.put(key, value)
+        return value
+
+    def value_at(self, key: bytes, height: int) -> bytes | None:
+        """The value of a flat key after block `height`. Raises HistoryPruned below `oldest_height` or above the tip.
+
+        The last `history` heights are in memory; each height before them (in an archive) costs a read from disk.
+        """
+        while True:
+            generation = self._generation
+            tip = -1 if self._tip is None else self._tip[0]
+            if not self._oldest <= height <= tip:
+                raise HistoryPruned(f"no state is kept for height {height}: it is for {self._oldest} to {tip}")
+            value = self._value_after(key, height, tip)
+            if generation == self._generation:
+                return value
+
+    def _value_after(self, key: bytes, height: int, tip: int) -> bytes | None:
+        for later in range(height + 1, tip + 1):
+            previous = self.previous_values(later)
+            if previous is not None and key in previous:
+                return previous[key]
+        under_way = self._undo.get(tip + 1, {})
+        return under_way[key] if key in under_way else self.get(key)
+
+    def previous_values(self, height: int) -> Mapping[bytes, bytes | None] | None:
+        """The values before block `height` of the keys that it changed; None if they are not kept."""
+        kept = self._undo.get(height)
+        if kept is not None:
+            return kept
+        key = _UNDO + height.to_bytes(8, "big")
+        record = self._database.get(key)
+        return None if record is None else self._unpack_undo(key, record)
+
+    @property
+    def oldest_height(self) -> int:
+        """The least height at which `value_at` answers."""
+        return self._oldest
+
+    def items(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """The latest value of every flat key that begins with `prefix`, by key, as of the first step."""
+        return ((key[1:], value) for key, value in self._database.scan(_STATE + prefix))
+
+    # -------------------------------------------------------------------------------------------------- blocks
+
+    def tip(self) -> int | None:
+        """The height committed last, None in an empty ledger."""
+        return None if self._tip is None else self._tip[0]
+
+    def tip_hash(self) -> bytes | None:
+        """The hash of the block committed last."""
+        return None if self._tip is None else self._tip[1]
+
+    def header(self, height: int) -> bytes | None:
+        return self._database.get(_HEADER + height.to_bytes(8, "big"))
+
+    def block(self, height: int) -> bytes | None:
+        return self._database.get(_BLOCK + height.to_bytes(8, "big"))
+
+    def receipts(self, height: int) -> bytes | None:
+        return self._database.get(_RECEIPTS + height.to_bytes(8, "big"))
+
+    def height_of_hash(self, block_hash: bytes) -> int | None:
+        """The height of the block with this hash, None if there is none."""
+        record = self._database.get(_HEIGHT_OF_HASH + block_hash)
+        return None if record is None else int.from_bytes(record, "big")
+
+    def transaction_location(self, transaction_hash: bytes) -> tuple[int, int] | None:
+        """(height, index in the block) of a committed transaction, None if there is none."""
+        record = self._database.get(_TRANSACTION + transaction_hash)
+        return None if record is None else (int.from_bytes(record[:8], "big"), int.from_bytes(record[8:], "big"))
+
+    def meta(self, name: str) -> bytes | None:
+        """The record of this name as the last block to name it wrote it."""
+        return self._database.get(_META + name.encode())
+
+    # ------------------------------------------------------------------------------------------------- opening
+
+    def _load(self) -> None:
+        """The tip and the earlier values of the last heights into memory, and older ones off the disk."""
+        record = self._database.get(_TIP_KEY)
+        tip = None if record is None else int.from_bytes(record[:8], "big")
+        noted = self._directory_lock.noted_height()
+        if noted is not None and (tip is None or tip < noted):
+            raise DataDirectoryDamaged(
+                f"{self.path}: block {noted} was committed, but the ledger ends at {tip}: restore it from a copy"
+            )
+        if record is None or tip is None:
+            return
+        self._tip, self._oldest = (tip, record[8:]), tip
+        stale: dict[bytes, bytes | None] = {}
+        for key, undo in self._database.scan(_UNDO):
+            height = int.from_bytes(key[1:], "big")
+            if height <= tip - self._history and not self._archive:
+                stale[key] = None
+                continue
+            self._oldest = min(self._oldest, height - 1)
+            if height > tip - self._history:
+                self._undo[height] = self._unpack_undo(key, undo)
+        self._database.write(stale)
+
+    def _unpack_undo(self, key: bytes, record: bytes) -> dict[bytes, bytes | None]:
+        try:
+            return msgpack.unpackb(record, strict_map_key=True)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise DataDirectoryDamaged(f"{self.path}: {describe(key)}: {error}") from error
