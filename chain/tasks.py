@@ -70,6 +70,7 @@ _FIELDS = {
     "rounds": int,
     "native": bool,
     "power_weight_milli": int,
+    "schema": dict,
     "settings": dict,
 }
 
@@ -91,6 +92,7 @@ class TaskSpec:
     rounds: int  # cycles that take commits
     native: bool  # pays by minting and earns power
     power_weight_milli: int  # thousandths of power for its pay, beside other tasks
+    schema: bytes  # canonical JSON: what inputs and labels mean, so that every owner of data encodes alike
     settings: tuple[tuple[str, int], ...]  # numbers of SETTINGS that differ from the network's, by name
 
     def to_json(self) -> bytes:
@@ -106,6 +108,7 @@ class TaskSpec:
                 "rounds": self.rounds,
                 "native": self.native,
                 "power_weight_milli": self.power_weight_milli,
+                "schema": json.loads(self.schema),
                 "settings": {name: str(value) if name in AMOUNT_SETTINGS else value for name, value in self.settings},
             }
         )
@@ -194,6 +197,7 @@ def parse_spec(data: bytes, parameters: Parameters) -> TaskSpec:
         rounds=_integer(fields, "rounds", 1, ROUNDS_MAX),
         native=fields["native"],
         power_weight_milli=_integer(fields, "power_weight_milli", 0, POWER_WEIGHT_MILLI_MAX),
+        schema=_schema(fields["schema"]),
         settings=_settings(fields["settings"]),
     )
     if spec.to_json() != data:
@@ -241,6 +245,18 @@ def _architecture(value: dict[str, Any]) -> Architecture:
         raise InvalidTaskSpec(f"architecture: {error}") from error
 
 
+def _schema(value: dict[str, Any]) -> bytes:
+    """`{"columns": [[name, minimum, maximum], ...], "labels": [name, ...]}`, all strings: no float is consensus data."""
+    columns, labels = value.get("columns"), value.get("labels")
+    rows = columns if isinstance(columns, list) else [None]
+    good = value.keys() == {"columns", "labels"} and isinstance(labels, list) and all(type(x) is str for x in labels)
+    if not good or not all(type(row) is list and len(row) == 3 and all(type(x) is str for x in row) for row in rows):
+        raise InvalidTaskSpec(
+            'schema must be {"columns": [[name, minimum, maximum], ...], "labels": [...]}, of strings'
+        )
+    return canonical_json(value)
+
+
 def _settings(value: dict[str, Any]) -> tuple[tuple[str, int], ...]:
     return tuple((name, _setting(name, value[name])) for name in sorted(value))
 
@@ -268,6 +284,13 @@ def _numbers(settings: tuple[tuple[str, int], ...], parameters: Parameters) -> P
 
 def _check_sizes(spec: TaskSpec, parameters: Parameters) -> None:
     """What the fields must satisfy together."""
+    schema = json.loads(spec.schema)
+    described = len(schema["columns"]), len(schema["labels"])
+    if described != (spec.architecture.input_width, spec.architecture.classes):
+        raise InvalidTaskSpec(
+            f"the schema describes {described[0]} inputs and {described[1]} classes, the architecture has "
+            f"{spec.architecture.input_width} and {spec.architecture.classes}"
+        )
     try:
         spec.rules(parameters)
     except InvalidRules as error:

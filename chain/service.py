@@ -1,0 +1,229 @@
+"""Home of a node as its RPC server sees it: the `rpc.backend.Backend` of a running node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chain import contract
+from chain.blobs import BlobStore
+from chain.codec import decode_block, decode_header, decode_receipt, decode_receipts
+from chain.evaluations import Evaluations
+from chain.executor import Chain
+from chain.intake import Intake
+from chain.mempool import Mempool
+from chain.node import Committed, Node, priorities_before
+from chain.parameters import Parameters
+from chain.state import View
+from chain.store import HistoryPruned, Store
+from chain.transactions import Transaction, decode, recover_senders
+from chain.types import Block, Header, Receipt
+from chain.version import CLIENT_VERSION
+from consensus.types import ValidatorSet, Voter
+from rpc.backend import EvaluationResult, StateNotKept, StateProof, Syncing, Tip, ValidatorStatus
+
+RECENT_BLOCKS = 64
+RECENT_TRANSACTIONS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class StateAt:
+    """The state after one height that the store still keeps."""
+
+    store: Store
+    height: int
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return self.store.value_at(key, self.height)
+        except HistoryPruned as error:
+            raise StateNotKept(str(error)) from error
+
+
+class Service:
+    """Implements `rpc.backend.Backend` over a node's parts."""
+
+    def __init__(self, chain: Chain, node: Node, intake: Intake, blobs: BlobStore, evaluations: Evaluations) -> None:
+        self._chain = chain
+        self._store = chain.store
+        self._intake = intake
+        self._blobs = blobs
+        self._evaluations = evaluations
+        self._tip = Tip(header=chain.tip, hash=chain.tip_hash)
+        self._blocks: OrderedDict[int, Block] = OrderedDict()
+        self._receipts: OrderedDict[int, tuple[Receipt, ...]] = OrderedDict()
+        self._transactions: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._block_callbacks: list[Callable[[Tip], None]] = []
+        self._pending_callbacks: list[Callable[[Sequence[Transaction]], None]] = []
+        node.followers.append(self._committed)
+        intake.followers.append(self._entered)
+
+    def _committed(self, committed: Committed) -> None:
+        prepared = committed.prepared
+        height = prepared.block.header.height
+        _keep(self._blocks, height, prepared.block, RECENT_BLOCKS)
+        _keep(self._receipts, height, prepared.execution.receipts, RECENT_BLOCKS)
+        for transaction in prepared.transactions:
+            _keep(self._transactions, transaction.raw, transaction, RECENT_TRANSACTIONS_MAX)
+        self._tip = Tip(header=prepared.block.header, hash=prepared.hash)
+        for callback in list(self._block_callbacks):
+            callback(self._tip)
+
+    def _entered(self, transactions: Sequence[Transaction]) -> None:
+        for callback in list(self._pending_callbacks):
+            callback(transactions)
+
+    # ------------------------------------------------------------------------------------------------ the chain
+
+    @property
+    def chain_id(self) -> int:
+        return self._chain.genesis.chain_id
+
+    @property
+    def genesis_hash(self) -> bytes:
+        return self._chain.genesis.hash
+
+    @property
+    def client_version(self) -> str:
+        return CLIENT_VERSION
+
+    @property
+    def parameters(self) -> Parameters:
+        return self._chain.parameters
+
+    @property
+    def pool(self) -> Mempool:
+        return self._intake.pool
+
+    def tip(self) -> Tip:
+        return self._tip
+
+    def header(self, height: int) -> Header | None:
+        if height in self._blocks:
+            return self._blocks[height].header
+        encoded = self._store.header(height)
+        return None if encoded is None or height > self._tip.header.height else decode_header(encoded)
+
+    def block(self, height: int) -> Block | None:
+        if height in self._blocks:
+            return self._blocks[height]
+        encoded = self._store.block(height)
+        return None if encoded is None or height > self._tip.header.height else decode_block(encoded)
+
+    def receipts(self, height: int) -> tuple[Receipt, ...] | None:
+        if height in self._receipts:
+            return self._receipts[height]
+        encoded = self._store.receipts(height)
+        if encoded is None or height > self._tip.header.height:
+            return None
+        return tuple(decode_receipt(item) for item in decode_receipts(encoded))
+
+    def height_of_hash(self, block_hash: bytes) -> int | None:
+        return self._store.height_of_hash(block_hash)
+
+    def transaction_location(self, transaction_hash: bytes) -> tuple[int, int] | None:
+        location = self._store.transaction_location(transaction_hash)
+        return None if location is None or location[0] > self._tip.header.height else location
+
+    def state(self, height: int | None = None) -> View:
+        if height is None or height == self._tip.header.height:
+            return StateAt(self._store, self._tip.header.height)
+        if not self._store.oldest_height <= height < self._tip.header.height:
+            kept = f"{self._store.oldest_height} to {self._tip.header.height}"
+            raise StateNotKept(f"historical state of block {height} is not available; kept are {kept}")
+        return StateAt(self._store, height)
+
+    async def decode_transactions(self, raws: Sequence[bytes]) -> Sequence[Transaction]:
+        unknown = [raw for raw in raws if raw not in self._transactions]
+        fresh: dict[bytes, Transaction] = {}
+        if unknown:
+            decoded = await asyncio.to_thread(_decode_committed, unknown, self.chain_id)
+            fresh = dict(zip(unknown, decoded, strict=True))
+        return [fresh.get(raw) or self._transactions[raw] for raw in raws]
+
+    # -------------------------------------------------------------------------------------------- what comes in
+
+    async def submit(self, raws: Sequence[bytes]) -> Sequence[bytes | Exception]:
+        return await self._intake.submit(raws)
+
+    async def put_blob(self, task: bytes, client: str, data: bytes) -> bytes:
+        return await self._evaluations.put_blob(task, client, data)
+
+    # ------------------------------------------------------------------------------------------------- learning
+
+    def blob_size(self, root: bytes) -> int | None:
+        return self._blobs.size(root)
+
+    async def read_blob(self, root: bytes, start: int, length: int) -> bytes | None:
+        return await asyncio.to_thread(self._blobs.read, root, start, length)
+
+    def validators(self, height: int | None = None) -> Sequence[ValidatorStatus]:
+        view = self.state(height)
+        at = self._tip.header.height if height is None else height
+        members = contract.validators_of(view)
+        voters = ValidatorSet(members=tuple((Voter(address), power) for address, power in members))
+        priorities = priorities_before(at + 1, voters, self.parameters.epoch_blocks)
+        statuses = []
+        for (address, power), priority in zip(members, priorities, strict=True):
+            known = contract.validator_of(view, address)
+            statuses.append(
+                ValidatorStatus(
+                    address=address,
+                    voting_power=power,
+                    earned_power=known.earned,
+                    bootstrap_power=known.bootstrap,
+                    bond=known.bond,
+                    proposer_priority=priority,
+                )
+            )
+        return statuses
+
+    def prove(self, key: bytes, height: int | None = None) -> StateProof:
+        at = self._tip.header.height if height is None else height
+        header = self.header(at)
+        value = self.state(at).get(key)
+        proof = self._chain.prove(key, at)
+        if header is None or proof is None:
+            raise StateNotKept(f"no proofs are kept for block {at}; the newest {self._chain.proof_heights} are")
+        child = self.block(at + 1)
+        commit = child.last_commit if child else self._chain.last_commit
+        return StateProof(header=header, value=value, proof=proof, commit=commit)
+
+    async def evaluate(self, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
+        return await self._evaluations.evaluate(task, shard_root, root)
+
+    def learning_status(self) -> dict[str, Any]:
+        return self._evaluations.status()
+
+    # -------------------------------------------------------------------------------------------------- the node
+
+    def syncing(self) -> Syncing | None:
+        return None
+
+    def peer_count(self) -> int:
+        return 0
+
+    def on_block(self, callback: Callable[[Tip], None]) -> Callable[[], None]:
+        self._block_callbacks.append(callback)
+        return lambda: self._block_callbacks.remove(callback)
+
+    def on_pending(self, callback: Callable[[Sequence[Transaction]], None]) -> Callable[[], None]:
+        self._pending_callbacks.append(callback)
+        return lambda: self._pending_callbacks.remove(callback)
+
+
+def _keep(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
+    cache[key] = value
+    while len(cache) > most:
+        cache.popitem(last=False)
+
+
+def _decode_committed(raws: Sequence[bytes], chain_id: int) -> list[Transaction]:
+    """Transactions of committed blocks: they were valid when they got there."""
+    transactions = [decode(raw, chain_id) for raw in raws]
+    recovered = recover_senders(transactions)
+    assert all(recovered), "a committed transaction has no sender"
+    return transactions
