@@ -14,7 +14,7 @@ from chain.merkle import list_root
 from chain.parameters import Parameters, parameters_from
 from chain.state import WorkingState
 from chain.statetree import StateTree
-from chain.tasks import GenesisCustodian, GenesisTask, GenesisValidator
+from chain.tasks import GenesisCustodian, GenesisTask, GenesisValidator, canonical_json
 from chain.transition import validators_hash
 from chain.types import EMPTY_BLOOM, ZERO_ADDRESS, Block, Header
 
@@ -40,11 +40,6 @@ class Genesis:
     hash: bytes
 
 
-def canonical(value: Any) -> bytes:
-    """Sorted keys, no spaces, ASCII: one value, one encoding."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
-
-
 def genesis_json(
     *,
     chain_id: int,
@@ -55,7 +50,7 @@ def genesis_json(
     parameters: Mapping[str, int],
 ) -> bytes:
     """A genesis file. Amounts are decimal strings, as they don't fit what JSON readers take for numbers."""
-    return canonical(
+    return canonical_json(
         {
             "chain_id": chain_id,
             "time_ms": time_ms,
@@ -111,7 +106,7 @@ def parse_genesis(data: bytes) -> Genesis:
         ),
         validators=tuple(_validator(_Reader(item, f"validators[{i}]")) for i, item in reader.items("validators")),
         tasks=tuple(_task(_Reader(item, f"tasks[{i}]")) for i, item in reader.items("tasks")),
-        hash=hashlib.sha256(canonical(value)).digest(),
+        hash=hashlib.sha256(canonical_json(value)).digest(),
     )
 
 
@@ -210,7 +205,7 @@ def _validator(reader: _Reader) -> GenesisValidator:
 def _task(reader: _Reader) -> GenesisTask:
     custodians = [_Reader(item, f"custodians[{i}]") for i, item in reader.items("custodians")]
     return GenesisTask(
-        spec=canonical(reader.object("spec")),
+        spec=canonical_json(reader.object("spec")),
         custodians=tuple(
             GenesisCustodian(
                 address=custodian.bytes("address", 20),

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from chain.errors import InvalidInput
-from chain.genesis import canonical
 from chain.keys import write_private
-from chain.tasks import GenesisCustodian, GenesisTask, task_id
+from chain.tasks import GenesisCustodian, GenesisTask, canonical_json, task_id
 from learning.architecture import Architecture
 from learning.commitment import blob_root
 from learning.datasets import BUILT_IN, Dataset, InvalidData, Schema, built_in_schema, load, schema_of_csv, shuffled
@@ -40,7 +39,7 @@ class Course:
     def spec(self, settings: Mapping[str, Any], shard_samples: int) -> bytes:
         """Canonical JSON of the task's specification."""
         architecture = Architecture(layers=self.layers, input_exponent=self.input_exponent)
-        return canonical(
+        return canonical_json(
             {
                 "architecture": json.loads(architecture.to_json()),
                 "description": f"{self.name}: {len(self.schema.columns)} inputs, {len(self.schema.labels)} classes",

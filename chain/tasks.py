@@ -246,7 +246,7 @@ def _architecture(value: dict[str, Any]) -> Architecture:
 
 
 def _schema(value: dict[str, Any]) -> bytes:
-    """`{"columns": [[name, minimum, maximum], ...], "labels": [name, ...]}`, all strings: no float is consensus data."""
+    """`{"columns": [[name, minimum, maximum], ...], "labels": [name, ...]}`, of strings: no float is consensus data."""
     columns, labels = value.get("columns"), value.get("labels")
     rows = columns if isinstance(columns, list) else [None]
     good = value.keys() == {"columns", "labels"} and isinstance(labels, list) and all(type(x) is str for x in labels)
