@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from learning.architecture import PARAMETER_MAX, Architecture
 from learning.encoding import ACCOUNT_BYTES, HASH_BYTES, sha256, tag, u32, u64
 
-if TYPE_CHECKING:
-    from learning.architecture import Architecture
-
 CHUNK_BYTES = 65_536
-WEIGHT_MAX = 2**23 - 1  # in 2^-20; every parameter lies within plus and minus this
 
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
@@ -93,8 +90,8 @@ def weights_from_bytes(data: bytes, parameters: int) -> Int32Array:
         raise InvalidWeights(f"{len(data)} bytes are not {parameters} parameters of 4 bytes: fetch them again")
     weights = np.frombuffer(data, dtype="<i4").astype(np.int32)
     largest = int(np.abs(weights.astype(np.int64)).max(initial=0))
-    if largest > WEIGHT_MAX:
-        raise InvalidWeights(f"a weight of magnitude {largest} is above {WEIGHT_MAX}: fetch them again")
+    if largest > PARAMETER_MAX:
+        raise InvalidWeights(f"a weight of magnitude {largest} is above {PARAMETER_MAX}: fetch them again")
     return weights
 
 

@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from learning.architecture import PARAMETERS_MAX
 from learning.commitment import Int32Array
 from learning.round import PastUpdate
 from learning.steps import dot
-from learning.updates import DELTA_MAX, PARAMETERS_MAX
+from learning.updates import DELTA_MAX
 
 COPY_PERCENT = 98  # squared cosine above which an update is a copy
 
@@ -22,7 +23,7 @@ Table: TypeAlias = npt.NDArray[Any]  # of Python integers
 
 # Products of two digits summed over all parameters stay integers that float64 holds, so BLAS gives them exactly.
 assert DELTA_MAX < 2 ** (2 * _DIGIT)
-assert PARAMETERS_MAX * 2 ** (2 * _DIGIT) < 2**53
+assert 2 * PARAMETERS_MAX * 2 ** (2 * _DIGIT) < 2**53
 
 
 def find_copies(revealed: Sequence[PastUpdate], recent: Sequence[PastUpdate]) -> list[bool]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from learning.commitment import Int32Array, Int64Array
 from learning.encoding import ACCOUNT_BYTES, HASH_BYTES
 from learning.record import CUSTODIANS_MAX, UPDATES_MAX, Record
+from learning.rules import Rules
 from learning.shards import Shard, UInt8Array
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from learning.rules import Rules
 
 RADIUS_MAX = 2**40
 STREAK_MAX = 2**32 - 2

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from learning.architecture import Architecture
+from learning.architecture import Architecture
 
 AMOUNT_MAX = 2**128 - 1
 _BOUNDS = {  # lowest and highest value of each number
@@ -15,13 +13,13 @@ _BOUNDS = {  # lowest and highest value of each number
     "cap": (0, AMOUNT_MAX),
     "loss_floor": (1, 2**25),
     "significance_milli": (0, 1_000_000),
-    "charge_milli": (0, 1_000),
-    "custodian_share_milli": (0, 1_000),
+    "charge_milli": (0, 1_000_000),
+    "custodian_share_milli": (0, 1_000_000),
     "bond_minimum": (1, AMOUNT_MAX),
     "minimum_openings": (1, 64),
     "shard_samples": (1, 4_096),
-    "harm_sigma": (1, 1_000),
-    "harm_rounds": (1, 1_000),
+    "harm_sigma": (0, 1_000_000),
+    "harm_rounds": (1, 1_000_000),
     "malformed_cut_milli": (0, 1_000),
     "harm_cut_milli": (0, 1_000),
 }

@@ -49,8 +49,8 @@ def encode_shard(shard: Shard) -> bytes:
         raise InvalidShard(f"labels from {shard.labels.min()} to {shard.labels.max()}: use 0 to {LABEL_MAX}")
     count, width = shard.inputs.shape
     header = count.to_bytes(4, "little") + width.to_bytes(4, "little")
-    labels: bytes = shard.labels.astype("<u2").tobytes()
-    return header + shard.inputs.tobytes() + labels
+    encoded: bytes = header + shard.inputs.tobytes() + shard.labels.astype("<u2").tobytes()
+    return encoded
 
 
 def shard_bytes(*, samples: int, width: int) -> int:

@@ -7,7 +7,8 @@ from math import isqrt
 
 import numpy as np
 
-from learning.commitment import WEIGHT_MAX, Int32Array, Int64Array
+from learning.architecture import PARAMETER_MAX
+from learning.commitment import Int32Array, Int64Array
 
 WEIGHT_SHIFT = 16  # fractional bits of an update's weight in its round
 BOND_WEIGHT_MAX = 8  # bonds count up to this many times the minimum
@@ -19,7 +20,7 @@ _RUN = 2**12  # so many products of two such values sum up within int64
 
 def clamp(values: Int64Array) -> Int32Array:
     """Weights int32[P]: every value moved to the nearest one that a weight may have."""
-    return np.clip(values, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int32)
+    return np.clip(values, -PARAMETER_MAX, PARAMETER_MAX).astype(np.int32)
 
 
 def dot(left: Int64Array, right: Int64Array) -> int:

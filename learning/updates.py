@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from learning.commitment import WEIGHT_MAX, Int64Array
+from learning.architecture import PARAMETER_MAX, PARAMETERS_MAX
+from learning.commitment import Int64Array
 
-DELTA_MAX = 2 * WEIGHT_MAX  # two weights differ by no more
+DELTA_MAX = 2 * PARAMETER_MAX  # two weights differ by no more
 HEADER_BYTES = 5
-PARAMETERS_MAX = 2**27 - 1  # dot products of deltas rely on it, see learning.copies
 
 DENSE = 0
 
