@@ -183,7 +183,7 @@ def _build(
         to=to,
         value=value,
         data=data,
-        access_list=_decode_access_list(access_item) if access_item else (),
+        access_list=() if access_item == [] else _decode_access_list(access_item),
         y_parity=parity,
         r=r,
         s=s,
