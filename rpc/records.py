@@ -103,9 +103,11 @@ class Record:
             for index, transaction in zip(wanted, transactions, strict=True)
         ]
 
+    def transaction_hash(self, index: int) -> bytes:
+        return keccak256(self.block.transactions[index])
+
     def log_json(self, log: Log, index: int, place: int) -> dict[str, Any]:
-        transaction_hash = keccak256(self.block.transactions[index])
-        return log_object(log, self.header, self.hash, transaction_hash, index, place)
+        return log_object(log, self.header, self.hash, self.transaction_hash(index), index, place)
 
 
 class Records:

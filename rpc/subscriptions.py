@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from chain.bloom import may_contain
 from chain.transactions import Transaction
+from chain.types import CONTRACT_ADDRESS
 from rpc.backend import Tip
 from rpc.formats import header_object, transaction_object
 from rpc.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, RpcError, notification
@@ -124,9 +126,10 @@ class Subscriptions:
                 subscription.send(shown)
         if self._by_kind["logs"]:
             self._deliver_logs(tip)
-        for kind, events_of in self._learning.items():
-            if self._by_kind[kind]:
-                self._deliver_learning(kind, events_of, tip)
+        if may_contain(tip.header.logs_bloom, CONTRACT_ADDRESS):
+            for kind, events_of in self._learning.items():
+                if self._by_kind[kind]:
+                    self._deliver_learning(kind, events_of, tip)
 
     def _deliver_logs(self, tip: Tip) -> None:
         concerned = [each for each in self._by_kind["logs"].values() if each.detail.may_match(tip.header.logs_bloom)]
