@@ -16,14 +16,13 @@ from learning.updates import DELTA_MAX
 
 COPY_PERCENT = 98  # squared cosine above which an update is a copy
 
-_BLOCK = 8_192  # parameters that are multiplied at a time, to bound memory
-_DIGIT = 12  # bits; deltas are split in two digits of at most 2^12 in magnitude
+_RUN = 2**12  # parameters whose products are summed at a time
+_LOW_BITS = 30  # sums of runs are added up as two digits, each within int64
 
 Table: TypeAlias = npt.NDArray[Any]  # of Python integers
 
-# Products of two digits summed over all parameters stay integers that float64 holds, so BLAS gives them exactly.
-assert DELTA_MAX < 2 ** (2 * _DIGIT)
-assert 2 * PARAMETERS_MAX * 2 ** (2 * _DIGIT) < 2**53
+assert DELTA_MAX**2 * _RUN < 2**63
+assert max(DELTA_MAX**2 * _RUN >> _LOW_BITS, 2**_LOW_BITS) * (PARAMETERS_MAX // _RUN + 1) < 2**63
 
 
 def find_copies(revealed: Sequence[PastUpdate], recent: Sequence[PastUpdate]) -> list[bool]:
@@ -52,23 +51,15 @@ def is_copy(product: int, square: int, other_square: int) -> bool:
 
 def inner_products(left: Sequence[Int32Array], right: Sequence[Int32Array]) -> Table:
     """All exact inner products of deltas int32[P], as Python integers [len(left), len(right)]."""
-    high, middle, low = (np.zeros((len(left), len(right))) for _ in range(3))
-    parameters = len(left[0]) if left else 0
-    for start in range(0, parameters, _BLOCK):
-        left_high, left_low = _digits(left, start)
-        right_high, right_low = _digits(right, start)
-        high += left_high @ right_high.T
-        middle += left_high @ right_low.T
-        middle += left_low @ right_high.T
-        low += left_low @ right_low.T
-    return (_integers(high) << 2 * _DIGIT) + (_integers(middle) << _DIGIT) + _integers(low)
+    high = np.zeros((len(left), len(right)), dtype=np.int64)
+    low = np.zeros_like(high)
+    for start in range(0, len(left[0]) if left else 0, _RUN):
+        sums = _block(left, start) @ _block(right, start).T  # of int64, so not by BLAS
+        high += sums >> _LOW_BITS
+        low += sums & (2**_LOW_BITS - 1)
+    table: Table = (high.astype(object) << _LOW_BITS) + low.astype(object)
+    return table
 
 
-def _digits(deltas: Sequence[Int32Array], start: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Float64 blocks high, low with delta = high * 2^12 + low and 0 <= low < 2^12."""
-    block = np.stack([delta[start : start + _BLOCK] for delta in deltas])
-    return (block >> _DIGIT).astype(np.float64), (block & (2**_DIGIT - 1)).astype(np.float64)
-
-
-def _integers(exact: npt.NDArray[np.float64]) -> Table:
-    return exact.astype(np.int64).astype(object)
+def _block(deltas: Sequence[Int32Array], start: int) -> npt.NDArray[np.int64]:
+    return np.stack([delta[start : start + _RUN] for delta in deltas]).astype(np.int64)

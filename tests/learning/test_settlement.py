@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learning.commitment import weights_bytes, weights_root
+from learning.evaluation import Evaluator
 from learning.record import CustodianFate, Record, UpdateFate
 from learning.round import PastUpdate, Settlement
 from learning.rules import Rules
@@ -436,6 +437,12 @@ def test_the_beacon_matters_only_beyond_eight_updates():
     other = hashlib.sha256(b"another").digest()
     assert same(judge(honest(8)), judge(honest(8), beacon=other))
     assert not same(judge(honest(9)), judge(honest(9), beacon=other))
+
+
+@pytest.mark.parametrize("players", [3, 10])
+def test_the_evaluator_of_nodes_gives_the_same_bits_as_the_plain_reference(players):
+    given = round_of(PROBLEM, honest(players), SHARDS, step=TestMomentum.STEP, previous=(PROBLEM.shard(55),))
+    assert same(settle(given, Evaluator(PROBLEM.architecture)), settle(given, EVALUATOR))
 
 
 def test_nothing_that_was_given_is_changed():
