@@ -210,12 +210,16 @@ def _object(data: bytes, bytes_max: int) -> dict[str, Any]:
     if len(data) > bytes_max:
         raise InvalidTaskSpec(f"a specification of {len(data)} bytes: at most {bytes_max} are allowed")
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidTaskSpec(f"the specification is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidTaskSpec("a specification is a JSON object")
     return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _text(fields: Mapping[str, Any], name: str, characters_max: int) -> str:

@@ -1,0 +1,89 @@
+"""Home of power: what an epoch grants and what decays, what of it may vote, and who the next validators are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chain.learning_layouts import VALIDATORS_MAX
+from chain.learning_state import Epoch, Validator
+from chain.learning_store import (
+    read_epoch,
+    read_holders,
+    read_validator,
+    read_validators,
+    write_epoch,
+    write_validator,
+    write_validators,
+)
+from chain.parameters import Parameters
+from chain.state import View, WorkingState
+
+
+def voting_power(validator: Validator, parameters: Parameters) -> int:
+    """What of an account's power may vote: as much as its bond covers, nothing while it is not registered."""
+    if not validator.registered:
+        return 0
+    return min(validator.power, validator.bond // parameters.bond_per_power)
+
+
+def grant(state: WorkingState, account: bytes, power: int) -> None:
+    """Count power that an account earned. It becomes power, perhaps scaled down, at the end of the epoch."""
+    assert power >= 0, power
+    if not power:
+        return
+    validator = read_validator(state, account)
+    write_validator(state, account, replace(validator, granted=validator.granted + power))
+    epoch = read_epoch(state)
+    write_epoch(state, replace(epoch, granted=epoch.granted + power))
+
+
+def is_last_of_epoch(height: int, parameters: Parameters) -> bool:
+    """Epoch e holds the heights from `e * epoch_blocks` on."""
+    return (height + 1) % parameters.epoch_blocks == 0
+
+
+def end_epoch(state: WorkingState, parameters: Parameters) -> None:
+    """What the last block of an epoch does after its transactions: decay and grants, then the set change."""
+    epoch = read_epoch(state)
+    if epoch.granted:
+        _settle_grants(state, epoch, parameters)
+    write_epoch(state, Epoch(power=total_power(state)))
+    chosen = choose_validators(state, parameters)
+    if chosen:
+        write_validators(state, chosen)
+
+
+def _settle_grants(state: WorkingState, epoch: Epoch, parameters: Parameters) -> None:
+    """Everybody's power decays, then the epoch's grants are added, scaled down together to what it may grant."""
+    limit = min(epoch.granted, epoch.power * parameters.power_grant_milli // 1000)
+    for address in read_holders(state):
+        before = read_validator(state, address)
+        after = replace(
+            before,
+            earned=before.earned * parameters.power_decay_milli // 1000 + before.granted * limit // epoch.granted,
+            bootstrap=before.bootstrap * parameters.power_decay_milli // 1000,
+            granted=0,
+        )
+        write_validator(state, address, after)
+
+
+def total_power(view: View) -> int:
+    """The power of all accounts, whether it may vote or not."""
+    return sum(read_validator(view, address).power for address in read_holders(view))
+
+
+def choose_validators(view: View, parameters: Parameters) -> tuple[tuple[bytes, int], ...]:
+    """The `validators_max` registered accounts of most voting power, ties to the lower address; by address."""
+    powers = [(address, voting_power(read_validator(view, address), parameters)) for address in read_holders(view)]
+    voting = sorted((item for item in powers if item[1]), key=lambda item: (-item[1], item[0]))
+    return tuple(sorted(voting[: min(parameters.validators_max, VALIDATORS_MAX)]))
+
+
+def power_of(view: View, account: bytes) -> int:
+    """An account's voting power in the present set, 0 if it is no member."""
+    return dict(read_validators(view)).get(account, 0)
+
+
+def is_quorum(power: int, validators: tuple[tuple[bytes, int], ...]) -> bool:
+    """Whether `power` is more than two thirds of the set's."""
+    return 3 * power > 2 * sum(share for _, share in validators)
