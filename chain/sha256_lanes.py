@@ -32,22 +32,22 @@ _INITIAL = np.array(
 )
 
 
-def _padding_schedule() -> NDArray[np.uint32]:
-    """Schedule plus round constants of the block that pads a 64-byte message: the same for every inner node."""
+def _padding_words() -> NDArray[np.uint32]:
+    """Schedule of the block that pads a message of 64 bytes, which is always the same, for all lanes: (64, LANES)."""
     words = [0x80000000] + [0] * 14 + [512]
     for t in range(16, 64):
         x, y = words[t - 15], words[t - 2]
         low = _rotate(x, 7) ^ _rotate(x, 18) ^ x >> 3
         high = _rotate(y, 17) ^ _rotate(y, 19) ^ y >> 10
         words.append((words[t - 16] + low + words[t - 7] + high) & 0xFFFFFFFF)
-    return np.array([(w + int(k)) & 0xFFFFFFFF for w, k in zip(words, _ROUND_CONSTANTS, strict=True)], np.uint32)
+    return np.repeat(np.array(words, np.uint32), LANES).reshape(64, LANES)
 
 
 def _rotate(x: int, count: int) -> int:
     return (x >> count | x << (32 - count)) & 0xFFFFFFFF
 
 
-_PADDING_SCHEDULE = _padding_schedule()
+_PADDING_WORDS = _padding_words()
 
 
 @numba.njit(cache=True, nogil=True)
@@ -59,62 +59,54 @@ def begin(state: NDArray[np.uint32]) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def compress(state: NDArray[np.uint32], work: NDArray[np.uint32], schedule: NDArray[np.uint32]) -> None:
-    """One block a lane: words in `schedule[:16]` (64, LANES), which is overwritten; `work` (8, LANES) is scratch."""
+def compress(state: NDArray[np.uint32], work: NDArray[np.uint32], words: NDArray[np.uint32]) -> None:
+    """One block a lane, its words in `words[:16]` (64, LANES); overwrites the rest and `work` (8, LANES)."""
     for t in range(16, 64):
         for j in range(LANES):
-            x = schedule[t - 15, j]
-            y = schedule[t - 2, j]
+            x = words[t - 15, j]
+            y = words[t - 2, j]
             low = ((x >> _u32(7)) | (x << _u32(25))) ^ ((x >> _u32(18)) | (x << _u32(14))) ^ (x >> _u32(3))
             high = ((y >> _u32(17)) | (y << _u32(15))) ^ ((y >> _u32(19)) | (y << _u32(13))) ^ (y >> _u32(10))
-            schedule[t, j] = _u32(schedule[t - 16, j] + low + schedule[t - 7, j] + high)
-    for t in range(64):
-        for j in range(LANES):
-            schedule[t, j] = _u32(schedule[t, j] + _ROUND_CONSTANTS[t])
-    for i in range(8):
-        for j in range(LANES):
-            work[i, j] = state[i, j]
-    for t in range(64):
-        _round(work, t, schedule[t])
-    for i in range(8):
-        for j in range(LANES):
-            state[i, j] = _u32(state[i, j] + work[i, j])
+            words[t, j] = _u32(words[t - 16, j] + low + words[t - 7, j] + high)
+    _rounds(state, work, words)
 
 
 @numba.njit(cache=True, nogil=True)
-def compress_padding(state: NDArray[np.uint32], work: NDArray[np.uint32], schedule: NDArray[np.uint32]) -> None:
-    """The padding block of a 64-byte message, whose schedule is known beforehand."""
+def compress_padding(state: NDArray[np.uint32], work: NDArray[np.uint32]) -> None:
+    """The block that pads a 64-byte message."""
+    _rounds(state, work, _PADDING_WORDS)
+
+
+@numba.njit(cache=True, nogil=True)
+def _rounds(state: NDArray[np.uint32], work: NDArray[np.uint32], words: NDArray[np.uint32]) -> None:
+    """Eight rounds at a time, so that a lane's eight variables stay in registers and merely change their names."""
     for i in range(8):
         for j in range(LANES):
             work[i, j] = state[i, j]
-    for t in range(64):
+    k = _ROUND_CONSTANTS
+    for t in range(0, 64, 8):
         for j in range(LANES):
-            schedule[0, j] = _PADDING_SCHEDULE[t]
-        _round(work, t, schedule[0])
+            a, b, c, d = work[0, j], work[1, j], work[2, j], work[3, j]
+            e, f, g, h = work[4, j], work[5, j], work[6, j], work[7, j]
+            d, h = _round(a, b, c, d, e, f, g, h, _u32(words[t, j] + k[t]))
+            c, g = _round(h, a, b, c, d, e, f, g, _u32(words[t + 1, j] + k[t + 1]))
+            b, f = _round(g, h, a, b, c, d, e, f, _u32(words[t + 2, j] + k[t + 2]))
+            a, e = _round(f, g, h, a, b, c, d, e, _u32(words[t + 3, j] + k[t + 3]))
+            h, d = _round(e, f, g, h, a, b, c, d, _u32(words[t + 4, j] + k[t + 4]))
+            g, c = _round(d, e, f, g, h, a, b, c, _u32(words[t + 5, j] + k[t + 5]))
+            f, b = _round(c, d, e, f, g, h, a, b, _u32(words[t + 6, j] + k[t + 6]))
+            e, a = _round(b, c, d, e, f, g, h, a, _u32(words[t + 7, j] + k[t + 7]))
+            work[0, j], work[1, j], work[2, j], work[3, j] = a, b, c, d
+            work[4, j], work[5, j], work[6, j], work[7, j] = e, f, g, h
     for i in range(8):
         for j in range(LANES):
             state[i, j] = _u32(state[i, j] + work[i, j])
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _round(work: NDArray[np.uint32], t: int, words: NDArray[np.uint32]) -> None:
-    """Round `t`; instead of moving the eight variables along, their places in `work` rotate."""
-    a, b, c, d = (64 - t) & 7, (65 - t) & 7, (66 - t) & 7, (67 - t) & 7
-    e, f, g, h = (68 - t) & 7, (69 - t) & 7, (70 - t) & 7, (71 - t) & 7
-    for j in range(LANES):
-        x = work[e, j]
-        y = work[a, j]
-        high = (
-            ((x >> _u32(6)) | (x << _u32(26)))
-            ^ ((x >> _u32(11)) | (x << _u32(21)))
-            ^ ((x >> _u32(25)) | (x << _u32(7)))
-        )
-        chosen = _u32(work[h, j] + high + ((x & work[f, j]) ^ (~x & work[g, j])) + words[j])
-        low = (
-            ((y >> _u32(2)) | (y << _u32(30)))
-            ^ ((y >> _u32(13)) | (y << _u32(19)))
-            ^ ((y >> _u32(22)) | (y << _u32(10)))
-        )
-        majority = (y & work[b, j]) ^ (y & work[c, j]) ^ (work[b, j] & work[c, j])
-        work[d, j] = _u32(work[d, j] + chosen)
-        work[h, j] = _u32(chosen + low + majority)
+def _round(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, word: int) -> tuple[int, int]:
+    """One round on one lane: the new values of `d` and `h`, which the next round calls `e` and `a`."""
+    high = ((e >> _u32(6)) | (e << _u32(26))) ^ ((e >> _u32(11)) | (e << _u32(21))) ^ ((e >> _u32(25)) | (e << _u32(7)))
+    chosen = _u32(h + high + ((e & f) ^ (~e & g)) + word)
+    low = ((a >> _u32(2)) | (a << _u32(30))) ^ ((a >> _u32(13)) | (a << _u32(19))) ^ ((a >> _u32(22)) | (a << _u32(10)))
+    return _u32(d + chosen), _u32(chosen + low + ((a & b) ^ (a & c) ^ (b & c)))

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chain import statetree_kernels as kernels
+from chain import statetree_rows as rows
 from chain.merkle import EMPTY_ROOT, OtherLeaf, Proof, tree_key
-from chain.statetree_kernels import HEAD_PLACES, INNER_SAVED, LEAF, LEAF_SAVED, LEAVES, ROOT, ROW, Tables
+from chain.statetree_rows import HEAD_PLACES, INNER_SAVED, LEAF, LEAF_SAVED, LEAVES, ROOT, ROW, Tables
 
 Changes = Mapping[bytes, bytes | None] | Iterable[tuple[bytes, bytes | None]]
 
@@ -121,7 +122,8 @@ class StateTree:
         assert 0 <= back <= self.undoable, f"proofs reach {self.undoable} updates back, not {back}"
         wanted = tree_key(key)
         words = _words([wanted])[0]
-        reference, siblings = self._root_reference(back), []
+        reference = self._root_reference(back)
+        siblings: list[bytes] = []
         while reference and not reference & LEAF:
             depth = len(siblings)
             side = int(words[depth >> 5]) >> (31 - (depth & 31)) & 1
@@ -131,9 +133,9 @@ class StateTree:
         other = None
         if reference:
             leaf = self._leaf_row(reference & ROW, back)
-            found = _bytes(leaf[kernels.KEY : kernels.VALUE_HASH])
+            found = _bytes(leaf[rows.KEY : rows.VALUE_HASH])
             if found != wanted:
-                value_hash = _bytes(leaf[kernels.VALUE_HASH : kernels.LEAF_HASH])
+                value_hash = _bytes(leaf[rows.VALUE_HASH : rows.LEAF_HASH])
                 other = OtherLeaf(tree_key=found, value_hash=value_hash)
         return Proof(siblings=tuple(siblings), other=other)
 
@@ -165,7 +167,7 @@ class StateTree:
             keys = _hashes(gone)
             self._run(len(gone), lambda first: kernels.remove(self._tables, self._mark, first, keys))
         saved = int(self._tables.head[LEAF_SAVED])
-        kernels.hash_leaves(self._tables, self._tables.saved_leaf_row[:saved])
+        kernels.hash_leaves(self._tables.leaf, self._tables.saved_leaf_row[:saved])
 
     def _run(self, count: int, kernel: Callable[[int], int]) -> None:
         """Lets a kernel work through `count` items, growing the tables whenever it stops for want of room."""
@@ -176,7 +178,7 @@ class StateTree:
 
     def _hash_inner(self, since: int) -> None:
         head = self._tables.head
-        queue = np.empty(int(head[kernels.INNER_NEXT]), np.int64)
+        queue = np.empty(int(head[rows.INNER_NEXT]), np.int64)
         kernels.rehash(self._tables, since, queue)
 
     def _exchange(self, journal: _Journal) -> _Journal:
@@ -202,28 +204,24 @@ class StateTree:
         return int((self._journals[-back].head if back else self._tables.head)[ROOT])
 
     def _inner_row(self, row: int, back: int) -> NDArray[np.uint32]:
-        """An inner row as of `back` updates ago: the first journal since then that saved it, or the tree itself."""
-        for number in range(back, 0, -1):
-            journal = self._journals[-number]
-            found = np.flatnonzero(journal.inner_row == row)
-            if len(found):
-                return journal.inner[found[0]]
-        return self._tables.inner[row]
+        """An inner row as of `back` updates ago: as the first journal since then saved it, or as it is."""
+        for journal in itertools.islice(self._journals, len(self._journals) - back, None):
+            if len(found := np.flatnonzero(journal.inner_row == row)):
+                return np.asarray(journal.inner[found[0]])
+        return np.asarray(self._tables.inner[row])
 
     def _leaf_row(self, row: int, back: int) -> NDArray[np.uint32]:
-        for number in range(back, 0, -1):
-            journal = self._journals[-number]
-            found = np.flatnonzero(journal.leaf_row == row)
-            if len(found):
-                return journal.leaf[found[0]]
-        return self._tables.leaf[row]
+        for journal in itertools.islice(self._journals, len(self._journals) - back, None):
+            if len(found := np.flatnonzero(journal.leaf_row == row)):
+                return np.asarray(journal.leaf[found[0]])
+        return np.asarray(self._tables.leaf[row])
 
     def _hash_of(self, reference: int, back: int) -> bytes:
         if not reference:
             return EMPTY_ROOT
         if reference & LEAF:
-            return _bytes(self._leaf_row(reference & ROW, back)[kernels.LEAF_HASH :])
-        return _bytes(self._inner_row(reference, back)[kernels.INNER_HASH :])
+            return _bytes(self._leaf_row(reference & ROW, back)[rows.LEAF_HASH :])
+        return _bytes(self._inner_row(reference, back)[rows.INNER_HASH :])
 
 
 def warm() -> None:
@@ -234,16 +232,16 @@ def warm() -> None:
 
 def _empty_tables() -> Tables:
     head = np.zeros(HEAD_PLACES, np.int64)
-    head[kernels.INNER_NEXT] = head[kernels.LEAF_NEXT] = 1
+    head[rows.INNER_NEXT] = head[rows.LEAF_NEXT] = 1
     return Tables(
-        inner=np.zeros((_ROWS_AT_FIRST, kernels.INNER_COLUMNS), np.uint32),
-        leaf=np.zeros((_ROWS_AT_FIRST, kernels.LEAF_COLUMNS), np.uint32),
+        inner=np.zeros((_ROWS_AT_FIRST, rows.INNER_COLUMNS), np.uint32),
+        leaf=np.zeros((_ROWS_AT_FIRST, rows.LEAF_COLUMNS), np.uint32),
         inner_mark=np.zeros(_ROWS_AT_FIRST, np.int64),
         leaf_mark=np.zeros(_ROWS_AT_FIRST, np.int64),
         head=head,
-        saved_inner=np.zeros((_ROWS_AT_FIRST, kernels.INNER_COLUMNS), np.uint32),
+        saved_inner=np.zeros((_ROWS_AT_FIRST, rows.INNER_COLUMNS), np.uint32),
         saved_inner_row=np.zeros(_ROWS_AT_FIRST, np.int64),
-        saved_leaf=np.zeros((_ROWS_AT_FIRST, kernels.LEAF_COLUMNS), np.uint32),
+        saved_leaf=np.zeros((_ROWS_AT_FIRST, rows.LEAF_COLUMNS), np.uint32),
         saved_leaf_row=np.zeros(_ROWS_AT_FIRST, np.int64),
     )
 
@@ -252,12 +250,12 @@ def _grown(tables: Tables) -> Tables:
     """Tables in which another item fits: those that are short are doubled."""
     head = tables.head
     inner, leaf, saved_inner, saved_leaf = (
-        head[kernels.INNER_NEXT] + kernels.INNER_ROWS_PER_ITEM_MAX > len(tables.inner),
-        head[kernels.LEAF_NEXT] >= len(tables.leaf),
+        head[rows.INNER_NEXT] + kernels.INNER_ROWS_PER_ITEM_MAX > len(tables.inner),
+        head[rows.LEAF_NEXT] >= len(tables.leaf),
         head[INNER_SAVED] + kernels.INNER_SAVES_PER_ITEM_MAX > len(tables.saved_inner),
         head[LEAF_SAVED] >= len(tables.saved_leaf),
     )
-    assert len(tables.inner) < ROW and len(tables.leaf) < ROW, "the tree is full"
+    assert max(len(tables.inner), len(tables.leaf)) < ROW, "the tree is full"
     return Tables(
         inner=_doubled(tables.inner, inner),
         leaf=_doubled(tables.leaf, leaf),

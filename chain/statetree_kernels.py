@@ -1,48 +1,40 @@
-"""Home of the state tree's numba kernels: placing and removing leaves in flat arrays, and hashing what that touched.
+"""Home of the state tree's numba kernels: placing and removing leaves, and hashing what that touched.
 
-A reference is a uint32: 0 is the empty subtree, with the top bit set it is a leaf's row, otherwise an inner node's row.
-Every row is saved once an update, before its first change, so that the update can be taken back by writing the saved rows.
-Free rows form lists through their first word.
+numba counts references atomically for every array handed to a function, which costs more than a step down the tree.
+So what runs for every node of a path takes arrays, not `Tables`, and calls nothing; what runs seldom is plain.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from chain.sha256_lanes import LANES, begin, compress, compress_padding
-
-LEAF = 1 << 31  # the bit of a reference that says: a leaf
-ROW = LEAF - 1  # the bits that say which row
-
-# Columns of an inner row, and of a leaf row.
-CHILDREN, INNER_HASH, INNER_COLUMNS = 0, 2, 10
-KEY, VALUE_HASH, LEAF_HASH, LEAF_COLUMNS = 0, 8, 16, 24
-
-# Places in `head`. The first five are part of the tree, the last two count the rows saved in this update.
-ROOT, INNER_NEXT, INNER_FREE, LEAF_NEXT, LEAF_FREE, LEAVES, INNER_SAVED, LEAF_SAVED = range(8)
-HEAD_PLACES = 8
+from chain.statetree_rows import (
+    INNER_COLUMNS,
+    INNER_HASH,
+    INNER_NEXT,
+    INNER_SAVED,
+    KEY,
+    LEAF,
+    LEAF_COLUMNS,
+    LEAF_HASH,
+    LEAF_NEXT,
+    LEAF_SAVED,
+    ROOT,
+    ROW,
+    VALUE_HASH,
+    Tables,
+    free_inner,
+    free_leaf,
+    new_inner,
+    new_leaf,
+)
 
 DEPTH_MAX = 256
 INNER_ROWS_PER_ITEM_MAX = DEPTH_MAX  # a split makes at most this many inner nodes
 INNER_SAVES_PER_ITEM_MAX = 2 * DEPTH_MAX  # those and the path to them
-
-
-class Tables(NamedTuple):
-    """The whole tree, and the rows saved in the update under way. Row 0 of both tables stays unused."""
-
-    inner: NDArray[np.uint32]  # (inner capacity, INNER_COLUMNS): left, right, hash
-    leaf: NDArray[np.uint32]  # (leaf capacity, LEAF_COLUMNS): tree key, value hash, leaf hash
-    inner_mark: NDArray[np.int64]  # the update that last saved the row
-    leaf_mark: NDArray[np.int64]
-    head: NDArray[np.int64]
-    saved_inner: NDArray[np.uint32]  # rows as they were, in the order of their first change
-    saved_inner_row: NDArray[np.int64]
-    saved_leaf: NDArray[np.uint32]
-    saved_leaf_row: NDArray[np.int64]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -51,21 +43,40 @@ def place(tables: Tables, mark: int, first: int, keys: NDArray[np.uint32], value
 
     Returns the number done: fewer than there are if a table must grow first.
     """
+    inner, leaf, inner_mark, leaf_mark, head, saved_inner, saved_inner_row, saved_leaf, saved_leaf_row = tables
+    path = np.empty(DEPTH_MAX + 1, np.int64)
     for item in range(first, len(keys)):
-        if not _has_room(tables):
+        if not _has_room(head, len(inner), len(leaf), len(saved_inner), len(saved_leaf)):
             return item
-        _place_one(tables, mark, keys[item], values[item])
+        depth = _descend(inner, inner_mark, head, saved_inner, saved_inner_row, mark, keys, item, path)
+        row = path[depth] & ROW
+        if path[depth] & LEAF and _same_key(leaf, row, keys, item):
+            if leaf_mark[row] != mark:
+                leaf_mark[row] = mark
+                count = head[LEAF_SAVED]
+                saved_leaf_row[count] = row
+                for column in range(LEAF_COLUMNS):
+                    saved_leaf[count, column] = leaf[row, column]
+                head[LEAF_SAVED] = count + 1
+            for t in range(8):
+                leaf[row, VALUE_HASH + t] = values[item, t]
+        else:
+            _insert(tables, mark, keys[item], values[item], path, depth)
     return len(keys)
 
 
 @numba.njit(cache=True, nogil=True)
 def remove(tables: Tables, mark: int, first: int, keys: NDArray[np.uint32]) -> int:
     """Removes leaves, and every inner node that is left with one leaf below it. Returns as `place` does."""
-    path = np.empty(DEPTH_MAX, np.int64)
+    inner, leaf, inner_mark, _, head, saved_inner, saved_inner_row, saved_leaf, _ = tables
+    path = np.empty(DEPTH_MAX + 1, np.int64)
     for item in range(first, len(keys)):
-        if not _has_room(tables):
+        if not _has_room(head, len(inner), len(leaf), len(saved_inner), len(saved_leaf)):
             return item
-        _remove_one(tables, mark, keys[item], path)
+        depth = _descend(inner, inner_mark, head, saved_inner, saved_inner_row, mark, keys, item, path)
+        if path[depth] & LEAF and _same_key(leaf, path[depth] & ROW, keys, item):
+            free_leaf(tables, mark, path[depth] & ROW)
+            _detach(tables, keys[item], path, depth)
     return len(keys)
 
 
@@ -73,10 +84,11 @@ def remove(tables: Tables, mark: int, first: int, keys: NDArray[np.uint32]) -> i
 def rehash(tables: Tables, mark: int, queue: NDArray[np.int64]) -> int:
     """Hashes every inner node saved since update `mark` that still stands, deepest first. Returns how many.
 
-    A node is saved only together with all nodes above it, so walking down from the root along marked nodes finds them all.
+    A node is saved with all nodes above it, so going down from the root along marked nodes finds them all.
     """
+    inner, inner_mark = tables.inner, tables.inner_mark
     root = tables.head[ROOT]
-    if root == 0 or root & LEAF or tables.inner_mark[root] < mark:
+    if root == 0 or root & LEAF or inner_mark[root] < mark:
         return 0
     level_start = np.empty(DEPTH_MAX + 2, np.int64)
     queue[0] = root
@@ -87,18 +99,45 @@ def rehash(tables: Tables, mark: int, queue: NDArray[np.int64]) -> int:
         end = stop
         for place in range(start, stop):
             for side in range(2):
-                child = np.int64(tables.inner[queue[place], side])
-                if child != 0 and not child & LEAF and tables.inner_mark[child] >= mark:
+                child = np.int64(inner[queue[place], side])
+                if child != 0 and not child & LEAF and inner_mark[child] >= mark:
                     queue[end] = child
                     end += 1
         start, stop = stop, end
-    level_start[levels] = stop
-    _hash_inner_levels(tables, queue, level_start, levels)
+    for level in range(levels - 1, -1, -1):
+        end = level_start[level + 1] if level + 1 < levels else stop
+        _hash_inner(inner, tables.leaf, queue[level_start[level] : end])
     return stop
 
 
 @numba.njit(cache=True, nogil=True)
-def hash_leaves(tables: Tables, rows: NDArray[np.int64]) -> None:
+def _hash_inner(inner: NDArray[np.uint32], leaf: NDArray[np.uint32], rows: NDArray[np.int64]) -> None:
+    """inner hash = SHA-256(left || right), of rows whose children are hashed."""
+    schedule = np.zeros((64, LANES), np.uint32)
+    state = np.zeros((8, LANES), np.uint32)
+    work = np.zeros((8, LANES), np.uint32)
+    for base in range(0, len(rows), LANES):
+        width = min(LANES, len(rows) - base)
+        for j in range(width):
+            for side in range(2):
+                child = np.int64(inner[rows[base + j], side])
+                for t in range(8):
+                    if child == 0:
+                        schedule[8 * side + t, j] = 0
+                    elif child & LEAF:
+                        schedule[8 * side + t, j] = leaf[child & ROW, LEAF_HASH + t]
+                    else:
+                        schedule[8 * side + t, j] = inner[child, INNER_HASH + t]
+        begin(state)
+        compress(state, work, schedule)
+        compress_padding(state, work)
+        for j in range(width):
+            for t in range(8):
+                inner[rows[base + j], INNER_HASH + t] = state[t, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def hash_leaves(leaf: NDArray[np.uint32], rows: NDArray[np.int64]) -> None:
     """leaf hash = SHA-256(0x00 || tree key || value hash): 65 bytes, so all words are shifted by one byte."""
     schedule = np.zeros((64, LANES), np.uint32)
     state = np.zeros((8, LANES), np.uint32)
@@ -106,228 +145,126 @@ def hash_leaves(tables: Tables, rows: NDArray[np.int64]) -> None:
     for base in range(0, len(rows), LANES):
         width = min(LANES, len(rows) - base)
         for j in range(width):
-            row = tables.leaf[rows[base + j]]
-            schedule[0, j] = row[0] >> np.uint32(8)
+            row = rows[base + j]
+            schedule[0, j] = leaf[row, 0] >> np.uint32(8)
             for t in range(1, 16):
-                schedule[t, j] = (row[t - 1] << np.uint32(24)) | (row[t] >> np.uint32(8))
+                schedule[t, j] = (leaf[row, t - 1] << np.uint32(24)) | (leaf[row, t] >> np.uint32(8))
         begin(state)
         compress(state, work, schedule)
         schedule[:16] = 0
         for j in range(width):
-            last = tables.leaf[rows[base + j], LEAF_HASH - 1]
+            last = leaf[rows[base + j], LEAF_HASH - 1]
             schedule[0, j] = (last << np.uint32(24)) | np.uint32(0x00800000)
             schedule[15, j] = np.uint32(65 * 8)
         compress(state, work, schedule)
         for j in range(width):
             for t in range(8):
-                tables.leaf[rows[base + j], LEAF_HASH + t] = state[t, j]
+                leaf[rows[base + j], LEAF_HASH + t] = state[t, j]
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_inner_levels(tables: Tables, queue: NDArray[np.int64], level_start: NDArray[np.int64], levels: int) -> None:
-    schedule = np.zeros((64, LANES), np.uint32)
-    state = np.zeros((8, LANES), np.uint32)
-    work = np.zeros((8, LANES), np.uint32)
-    for level in range(levels - 1, -1, -1):
-        for base in range(level_start[level], level_start[level + 1], LANES):
-            width = min(LANES, level_start[level + 1] - base)
-            for j in range(width):
-                node = queue[base + j]
-                _load_hash(tables, np.int64(tables.inner[node, 0]), schedule, 0, j)
-                _load_hash(tables, np.int64(tables.inner[node, 1]), schedule, 8, j)
-            begin(state)
-            compress(state, work, schedule)
-            compress_padding(state, work, schedule)
-            for j in range(width):
-                for t in range(8):
-                    tables.inner[queue[base + j], INNER_HASH + t] = state[t, j]
+def _has_room(head: NDArray[np.int64], inner: int, leaf: int, saved_inner: int, saved_leaf: int) -> bool:
+    """Whether tables of these many rows hold one more item, however its path runs."""
+    inner_fits = head[INNER_NEXT] + INNER_ROWS_PER_ITEM_MAX <= inner and head[LEAF_NEXT] < leaf
+    saved_fit = head[INNER_SAVED] + INNER_SAVES_PER_ITEM_MAX <= saved_inner and head[LEAF_SAVED] < saved_leaf
+    return bool(inner_fits and saved_fit)
 
 
 @numba.njit(cache=True, nogil=True)
-def _load_hash(tables: Tables, reference: int, schedule: NDArray[np.uint32], first: int, lane: int) -> None:
-    if reference == 0:
-        for t in range(8):
-            schedule[first + t, lane] = 0
-    elif reference & LEAF:
-        for t in range(8):
-            schedule[first + t, lane] = tables.leaf[reference & ROW, LEAF_HASH + t]
-    else:
-        for t in range(8):
-            schedule[first + t, lane] = tables.inner[reference, INNER_HASH + t]
+def _descend(
+    inner: NDArray[np.uint32],
+    inner_mark: NDArray[np.int64],
+    head: NDArray[np.int64],
+    saved_inner: NDArray[np.uint32],
+    saved_inner_row: NDArray[np.int64],
+    mark: int,
+    keys: NDArray[np.uint32],
+    item: int,
+    path: NDArray[np.int64],
+) -> int:
+    """Saves the inner nodes on the way to key `item` and writes them to `path`; returns how many there are.
 
-
-@numba.njit(cache=True, nogil=True)
-def _has_room(tables: Tables) -> bool:
-    """Whether one more item fits, however its path runs."""
-    head = tables.head
-    return (
-        head[INNER_NEXT] + INNER_ROWS_PER_ITEM_MAX <= len(tables.inner)
-        and head[LEAF_NEXT] < len(tables.leaf)
-        and head[INNER_SAVED] + INNER_SAVES_PER_ITEM_MAX <= len(tables.saved_inner)
-        and head[LEAF_SAVED] < len(tables.saved_leaf)
-    )
-
-
-@numba.njit(cache=True, nogil=True)
-def _place_one(tables: Tables, mark: int, key: NDArray[np.uint32], value: NDArray[np.uint32]) -> None:
-    parent, side, depth = np.int64(0), np.int64(0), np.int64(0)
-    reference = tables.head[ROOT]
+    After them `path` has the reference that the way ends at: a leaf, this key's or another's, or an empty subtree.
+    """
+    depth = np.int64(0)
+    reference = head[ROOT]
     while reference != 0 and not reference & LEAF:
-        _save_inner(tables, mark, reference)
-        parent, side = reference, _bit(key, depth)
-        reference = np.int64(tables.inner[parent, side])
+        if inner_mark[reference] != mark:
+            inner_mark[reference] = mark
+            count = head[INNER_SAVED]
+            saved_inner_row[count] = reference
+            for column in range(INNER_COLUMNS):
+                saved_inner[count, column] = inner[reference, column]
+            head[INNER_SAVED] = count + 1
+        path[depth] = reference
+        side = np.int64((keys[item, depth >> 5] >> np.uint32(31 - (depth & 31))) & np.uint32(1))
+        reference = np.int64(inner[reference, side])
         depth += 1
-    if reference & LEAF and _same_key(tables.leaf[reference & ROW], key):
-        row = reference & ROW
-        _save_leaf(tables, mark, row)
-    else:
-        row = _new_leaf(tables, mark)
-        if reference == 0:
-            _set_child(tables, parent, side, row | LEAF)
-        else:
-            _split(tables, mark, parent, side, depth, reference, row | LEAF, key)
+    path[depth] = reference
+    return int(depth)
+
+
+@numba.njit(cache=True, nogil=True)
+def _same_key(leaf: NDArray[np.uint32], row: int, keys: NDArray[np.uint32], item: int) -> bool:
+    for t in range(8):  # noqa: SIM110 - numba compiles this loop, not `all` of a generator
+        if leaf[row, t] != keys[item, t]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _insert(
+    tables: Tables,
+    mark: int,
+    key: NDArray[np.uint32],
+    value: NDArray[np.uint32],
+    path: NDArray[np.int64],
+    depth: int,
+) -> None:
+    """A new leaf at the end of a path: in an empty place, or beside the leaf there under as many nodes as it takes."""
+    row = new_leaf(tables, mark)
     for t in range(8):
         tables.leaf[row, KEY + t] = key[t]
         tables.leaf[row, VALUE_HASH + t] = value[t]
-
-
-@numba.njit(cache=True, nogil=True)
-def _split(
-    tables: Tables, mark: int, parent: int, side: int, depth: int, old: int, new: int, key: NDArray[np.uint32]
-) -> None:
-    """Puts a chain of inner nodes where leaf `old` was, down to the first bit in which leaf `new` differs."""
-    other = tables.leaf[old & ROW]
+    old = path[depth]
+    if old == 0:
+        _set_child(tables, path, key, depth, row | LEAF)
+        return
     while True:
-        node = _new_inner(tables, mark)
-        _set_child(tables, parent, side, node)
-        parent, side = node, _bit(key, depth)
-        if _bit(other, depth) != side:
-            tables.inner[node, side] = new
+        node = new_inner(tables, mark)
+        _set_child(tables, path, key, depth, node)
+        path[depth] = node
+        side = _bit(key, depth)
+        if _bit(tables.leaf[old & ROW], depth) != side:
+            tables.inner[node, side] = row | LEAF
             tables.inner[node, 1 - side] = old
             return
         depth += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _remove_one(tables: Tables, mark: int, key: NDArray[np.uint32], path: NDArray[np.int64]) -> None:
-    depth = 0
-    reference = tables.head[ROOT]
-    while reference != 0 and not reference & LEAF:
-        _save_inner(tables, mark, reference)
-        path[depth] = reference
-        reference = np.int64(tables.inner[reference, _bit(key, depth)])
-        depth += 1
-    if reference == 0 or not _same_key(tables.leaf[reference & ROW], key):
-        return
-    _free_leaf(tables, mark, reference & ROW)
-    if depth == 0:
-        tables.head[ROOT] = 0
-        return
-    depth -= 1
-    side = _bit(key, depth)
-    tables.inner[path[depth], side] = 0
-    survivor = np.int64(tables.inner[path[depth], 1 - side])
-    if survivor & LEAF:
-        _raise_leaf(tables, key, path, depth, survivor)
-
-
-@numba.njit(cache=True, nogil=True)
-def _raise_leaf(tables: Tables, key: NDArray[np.uint32], path: NDArray[np.int64], depth: int, survivor: int) -> None:
-    """Moves a leaf that is alone below `path[depth]` up to where it is not, freeing the nodes between."""
-    while True:
-        _free_inner(tables, path[depth])
-        if depth == 0:
-            tables.head[ROOT] = survivor
+def _detach(tables: Tables, key: NDArray[np.uint32], path: NDArray[np.int64], depth: int) -> None:
+    """Takes the leaf at the end of a path off; one left alone rises to where it is not, freeing the nodes between."""
+    _set_child(tables, path, key, depth, 0)
+    while depth > 0:
+        node = path[depth - 1]
+        left, right = np.int64(tables.inner[node, 0]), np.int64(tables.inner[node, 1])
+        if (left and right) or not (left | right) & LEAF:
             return
+        free_inner(tables, node)
         depth -= 1
-        side = _bit(key, depth)
-        tables.inner[path[depth], side] = survivor
-        if tables.inner[path[depth], 1 - side] != 0:
-            return
+        _set_child(tables, path, key, depth, left | right)
 
 
 @numba.njit(cache=True, nogil=True)
-def _set_child(tables: Tables, parent: int, side: int, reference: int) -> None:
-    if parent == 0:
+def _set_child(tables: Tables, path: NDArray[np.int64], key: NDArray[np.uint32], depth: int, reference: int) -> None:
+    """Hangs `reference` where the path of `key` has its node at `depth`."""
+    if depth == 0:
         tables.head[ROOT] = reference
     else:
-        tables.inner[parent, side] = reference
-
-
-@numba.njit(cache=True, nogil=True)
-def _new_inner(tables: Tables, mark: int) -> int:
-    head = tables.head
-    row = head[INNER_FREE]
-    if row:
-        head[INNER_FREE] = tables.inner[row, 0]
-    else:
-        row = head[INNER_NEXT]
-        head[INNER_NEXT] += 1
-    _save_inner(tables, mark, row)
-    tables.inner[row, 0] = 0
-    tables.inner[row, 1] = 0
-    return row
-
-
-@numba.njit(cache=True, nogil=True)
-def _new_leaf(tables: Tables, mark: int) -> int:
-    head = tables.head
-    row = head[LEAF_FREE]
-    if row:
-        head[LEAF_FREE] = tables.leaf[row, 0]
-    else:
-        row = head[LEAF_NEXT]
-        head[LEAF_NEXT] += 1
-    head[LEAVES] += 1
-    _save_leaf(tables, mark, row)
-    return row
-
-
-@numba.njit(cache=True, nogil=True)
-def _free_inner(tables: Tables, row: int) -> None:
-    """The row was saved when the path to it was walked."""
-    tables.inner[row, 0] = tables.head[INNER_FREE]
-    tables.head[INNER_FREE] = row
-
-
-@numba.njit(cache=True, nogil=True)
-def _free_leaf(tables: Tables, mark: int, row: int) -> None:
-    _save_leaf(tables, mark, row)
-    tables.leaf[row, 0] = tables.head[LEAF_FREE]
-    tables.head[LEAF_FREE] = row
-    tables.head[LEAVES] -= 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _save_inner(tables: Tables, mark: int, row: int) -> None:
-    if tables.inner_mark[row] != mark:
-        tables.inner_mark[row] = mark
-        place = tables.head[INNER_SAVED]
-        tables.saved_inner_row[place] = row
-        for column in range(INNER_COLUMNS):
-            tables.saved_inner[place, column] = tables.inner[row, column]
-        tables.head[INNER_SAVED] = place + 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _save_leaf(tables: Tables, mark: int, row: int) -> None:
-    if tables.leaf_mark[row] != mark:
-        tables.leaf_mark[row] = mark
-        place = tables.head[LEAF_SAVED]
-        tables.saved_leaf_row[place] = row
-        for column in range(LEAF_COLUMNS):
-            tables.saved_leaf[place, column] = tables.leaf[row, column]
-        tables.head[LEAF_SAVED] = place + 1
+        tables.inner[path[depth - 1], _bit(key, depth - 1)] = reference
 
 
 @numba.njit(cache=True, nogil=True)
 def _bit(key: NDArray[np.uint32], depth: int) -> int:
-    return np.int64((key[depth >> 5] >> np.uint32(31 - (depth & 31))) & np.uint32(1))
-
-
-@numba.njit(cache=True, nogil=True)
-def _same_key(row: NDArray[np.uint32], key: NDArray[np.uint32]) -> bool:
-    for t in range(8):  # noqa: SIM110 - numba compiles this loop, not `all` of a generator
-        if row[t] != key[t]:
-            return False
-    return True
+    return int((key[depth >> 5] >> np.uint32(31 - (depth & 31))) & np.uint32(1))
