@@ -21,15 +21,25 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chain.errors import InvalidInput
+from chain.history import StateNotKept
 from chain.merkle import Proof
 from chain.parameters import Parameters
 from chain.state import View
 from chain.transactions import Transaction
 from chain.types import Block, Header, Receipt
 
-
-class StateNotKept(InvalidInput):
-    """The state of this height is not kept any more (or not yet there)."""
+__all__ = [
+    "Backend",
+    "BlobRefused",
+    "EvaluationRefused",
+    "EvaluationResult",
+    "PoolReader",
+    "StateNotKept",
+    "StateProof",
+    "Syncing",
+    "Tip",
+    "ValidatorStatus",
+]
 
 
 class BlobRefused(InvalidInput):

@@ -88,8 +88,10 @@ async def put_blob(request: web.BaseRequest, backend: Backend, bytes_max: int) -
 async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     """The body, if it is not too long. Raises HTTPRequestEntityTooLarge before more than `bytes_max` are kept."""
     length = request.content_length
-    if length is not None and length > bytes_max:
-        raise web.HTTPRequestEntityTooLarge(bytes_max, length)
+    if length is not None:
+        if length > bytes_max:
+            raise web.HTTPRequestEntityTooLarge(bytes_max, length)
+        return await request.content.read()
     received = bytearray()
     async for chunk in request.content.iter_any():
         received += chunk

@@ -6,6 +6,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from chain.errors import InvalidInput
@@ -67,10 +68,12 @@ class RateLimit:
         return allowed
 
 
+@lru_cache(maxsize=256)
 def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address in ("::1", "", "localhost", "::ffff:127.0.0.1")
 
 
+@lru_cache(maxsize=256)
 def host_is_allowed(host_header: str, allowed: tuple[str, ...]) -> bool:
     """Whether a Host header is ours: an IP address, none at all, or a known name.
 

@@ -129,7 +129,7 @@ class Server:
         """JSON-RPC. Only JSON types are taken: a page of another origin can't send them without being asked first."""
         if request.path != "/":
             raise web.HTTPNotFound(text="calls go to POST /\n")
-        if request.content_type not in JSON_TYPES:
+        if request.headers.get("Content-Type") != "application/json" and request.content_type not in JSON_TYPES:
             raise web.HTTPUnsupportedMediaType(text="send calls with Content-Type: application/json\n")
         body = await read_body(request, self.settings.body_bytes_max)
         response = await self._dispatcher.answer(body, None, self._meter(request))

@@ -1,0 +1,125 @@
+"""Home of a live chain for tests: every part of a node, in a thread with its own loop, but blocks only on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from chain.crypto import address_of
+from chain.development import RoleKeys
+from chain.full_node import FullNode, NodeSettings, open_directory
+from chain.keys import load_or_make_plain_key
+from chain.ledger import next_base_fee
+from chain.node import Committed
+from chain.signing import Fields, sign_transaction
+from chain.transactions import Transaction
+from chain.types import GWEI
+from rpc.limits import Settings
+from rpc.server import Server
+
+T = TypeVar("T")
+
+# Accounts 0 and 1 of "test test test test test test test test test test test junk", path m/44'/60'/0'/0/i
+KEYS = tuple(
+    bytes.fromhex(key)
+    for key in (
+        "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+        "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+    )
+)
+ADDRESSES = tuple(address_of(key) for key in KEYS)
+
+
+class LiveChain:
+    """A node whose validator is the test: `block` makes and commits one on the tip, from what the pool offers."""
+
+    def __init__(self, directory: Path) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
+        self._thread.start()
+        keys = RoleKeys(directory=directory)
+        opened = open_directory(directory, None, "wine", 1000)
+        self.proposer = address_of(load_or_make_plain_key(keys.validator))
+        self.node = FullNode(opened, NodeSettings(rpc_port=0), None, directory / "genesis-blobs")
+        self.run(self.node.start())
+        self.url = f"http://127.0.0.1:{self.node.rpc_port}"
+        self.websocket_url = f"ws://127.0.0.1:{self.node.rpc_port}"
+        self.chain_id = opened.genesis.chain_id
+
+    def run(self, job: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine on the node's loop."""
+        return asyncio.run_coroutine_threadsafe(job, self._loop).result(60)
+
+    def close(self) -> None:
+        self.run(self.node.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    @property
+    def height(self) -> int:
+        return self.node.chain.tip.height
+
+    def blocks(self, count: int) -> None:
+        for _ in range(count):
+            self.block()
+
+    def block(self) -> None:
+        """Commit the next block, and tell all followers, as a node does."""
+        self.run(self._block())
+
+    async def _block(self) -> None:
+        chain, intake = self.node.chain, self.node.intake
+        candidates = intake.candidates(next_base_fee(chain.tip, chain.parameters))
+        prepared = chain.build(
+            candidates, time_ms=time.time_ns() // 1_000_000, proposer=self.proposer, last_commit=b""
+        )
+        chain.commit(prepared, b"")
+        intake.committed(prepared.transactions)
+        for follower in self.node.node.followers:
+            follower(Committed(prepared=prepared, finality_ms=1.0))
+
+    def nonce(self, sender: int = 0) -> int:
+        nonce, _ = self.node.intake.account(ADDRESSES[sender])
+        return self.node.intake.pool.pending_nonce(ADDRESSES[sender], nonce)
+
+    def transfer(self, *, sender: int = 0, nonce: int | None = None, **fields: Any) -> Transaction:
+        """A signed transfer of 1 to account 1 on the pending nonce, not sent; fields of `chain.signing` override."""
+        chosen: dict[str, Any] = {
+            "chain_id": self.chain_id,
+            "nonce": self.nonce(sender) if nonce is None else nonce,
+            "max_priority_fee_per_gas": GWEI,
+            "max_fee_per_gas": 100 * GWEI,
+            "gas_limit": 21_000,
+            "to": ADDRESSES[1],
+            "value": 1,
+        }
+        return sign_transaction(Fields(**(chosen | fields)), KEYS[sender])
+
+    def other_server(self, **settings: Any) -> OtherServer:
+        """A second server over the same node, with settings of its own."""
+        return OtherServer(self, Settings(port=0, **settings))
+
+
+class OtherServer:
+    """A server with other settings, for the time of a `with` block; its value is the URL."""
+
+    def __init__(self, live: LiveChain, settings: Settings) -> None:
+        self._live = live
+        self._settings = settings
+
+    def __enter__(self) -> str:
+        async def start() -> tuple[Server, int]:
+            server = Server(self._live.node.service, self._settings)
+            return server, await server.start()
+
+        self._server, port = self._live.run(start())
+        return f"http://127.0.0.1:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        self._live.run(self._server.close())
