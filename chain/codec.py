@@ -48,7 +48,6 @@ def unpack(data: bytes, *, bytes_max: int) -> Any:
             strict_map_key=True,
             max_map_len=0,
             max_ext_len=0,
-            max_buffer_size=bytes_max,
         )
     except Exception as error:
         raise InvalidEncoding(f"not msgpack: {error}") from error
