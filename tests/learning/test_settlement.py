@@ -357,6 +357,21 @@ class TestMomentum:
         assert settlement.record.loss_momentum > settlement.record.loss_before == settlement.record.loss_after
         assert weights_bytes(settlement.head) == weights_bytes(PROBLEM.head)
 
+    def test_momentum_stays_where_it_makes_no_difference_to_this_round(self):
+        hidden, inputs = 5, 6
+        step = np.zeros_like(self.STEP)
+        step[0 : hidden * inputs : inputs] = 8 * self.STEP[0 : hidden * inputs : inputs]  # of the first input only
+        shards = []
+        for number in range(3):
+            shard = PROBLEM.shard(100 + number)
+            dark = shard.inputs.copy()
+            dark[:, 0] = 0
+            shards.append(opened(Shard(inputs=dark, labels=shard.labels), number))
+        settlement = judge((), shards, step=step, previous=(PROBLEM.shard(55),))
+        assert settlement.record.momentum > 0
+        assert settlement.record.loss_momentum == settlement.record.loss_before
+        assert settlement.record.head != settlement.record.parent
+
     def test_without_a_step_or_spent_shards_there_is_none(self):
         for changes in ({"step": self.STEP}, {"previous": (PROBLEM.shard(55),)}):
             assert same(judge(honest(2), **changes), judge(honest(2)))
