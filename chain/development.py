@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -10,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from chain.crypto import address_of
 from chain.datadir import storage_error
 from chain.genesis import DEVELOPMENT_CHAIN_ID, genesis_json
 from chain.keys import load_or_make_plain_key
-from chain.network_setup import courses, open_task
+from chain.network_setup import Course, courses, open_task
 from chain.parameters import parameters_from
 from chain.tasks import parse_spec
 from chain.types import COIN
@@ -46,6 +49,7 @@ BLOBS_NAME = "genesis-blobs"
 KEYS_NAME = "keys"
 ROLES_NAME = "roles"
 MAKING_NAME = "making"
+SOURCES_NAME = "sources.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +125,9 @@ def write_network(
     custodians: Sequence[tuple[bytes, Path]],  # address, where the secrets of its shards go
     parameters: dict[str, int],
 ) -> None:
-    """Write `genesis.json` and the blobs that it names. Raises InvalidInput, InvalidData, OSError."""
+    """Write `genesis.json`, the blobs that it names, and what is left for training. Raises InvalidInput, OSError."""
     table = parameters_from(parameters)
+    planned = courses(names)
     opened = [
         open_task(
             course,
@@ -132,7 +137,7 @@ def write_network(
             bond=table.custodian_bond,
             settings={},
         )
-        for ordinal, course in enumerate(courses(names))
+        for ordinal, course in enumerate(planned)
     ]
     for task in opened:
         parse_spec(task.task.spec, table)
@@ -141,6 +146,7 @@ def write_network(
     for task in opened:
         for blob in task.blobs:
             (blobs / blob_root(blob).hex()).write_bytes(blob)
+    _write_sources(directory, planned)
     genesis = genesis_json(
         chain_id=chain_id,
         time_ms=time.time_ns() // 1_000_000,
@@ -153,6 +159,29 @@ def write_network(
         file.write(genesis + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_sources(directory: Path, planned: Sequence[Course]) -> None:
+    """`roles/sources.json`: each task's training data as a SPEC relative to the folder, in the tasks' order."""
+    roles = directory / ROLES_NAME
+    roles.mkdir(exist_ok=True)
+    sources = {}
+    for course in planned:
+        sources[course.name] = course.name
+        if course.training is not None:
+            sources[course.name] = f"npz:{course.name}.npz"
+            np.savez(roles / f"{course.name}.npz", inputs=course.training.inputs, labels=course.training.labels)
+    (roles / SOURCES_NAME).write_text(json.dumps(sources, indent=1) + "\n")
+
+
+def read_sources(directory: Path) -> dict[str, str]:
+    """Task name -> SPEC of its training data, of a development chain in a data directory."""
+    roles = directory / ROLES_NAME
+    sources: dict[str, str] = json.loads((roles / SOURCES_NAME).read_text())
+    return {
+        name: f"npz:{roles / spec.removeprefix('npz:')}" if spec.startswith("npz:") else spec
+        for name, spec in sources.items()
+    }
 
 
 def _sync(directory: Path) -> None:

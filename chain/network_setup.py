@@ -35,6 +35,7 @@ class Course:
     shard_samples: int
     rounds: int
     start: int
+    training: Dataset | None = None  # what a file leaves for training; built-in sets know their own parts
 
     def spec(self, settings: Mapping[str, Any], shard_samples: int) -> bytes:
         """Canonical JSON of the task's specification."""
@@ -75,7 +76,8 @@ def csv_course(source: str, start: int, rounds: int = 30) -> Course:
     """A task on a CSV file: four tenths of its rows are held out, in up to `rounds` shards of at least 4 samples."""
     schema = schema_of_csv(source)
     data = load(f"csv:{source}", schema)
-    held_out = data.take(shuffled(len(data), "csv")[: len(data) * 4 // 10])
+    order, cut = shuffled(len(data), "csv"), len(data) * 4 // 10
+    held_out = data.take(order[:cut])
     rounds = min(rounds, len(held_out) // 4)
     if rounds < 1:
         raise InvalidData(f"{source} has {len(data)} rows; at least 10 are needed for a task")
@@ -88,6 +90,7 @@ def csv_course(source: str, start: int, rounds: int = 30) -> Course:
         shard_samples=len(held_out) // rounds,
         rounds=rounds,
         start=start,
+        training=data.take(order[cut:]),
     )
 
 

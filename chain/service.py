@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from chain import contract
@@ -13,34 +12,20 @@ from chain.blobs import BlobStore
 from chain.codec import decode_block, decode_header, decode_receipt, decode_receipts
 from chain.evaluations import Evaluations
 from chain.executor import Chain
+from chain.history import StateAt, StateNotKept
 from chain.intake import Intake
 from chain.mempool import Mempool
 from chain.node import Committed, Node, priorities_before
 from chain.parameters import Parameters
 from chain.state import View
-from chain.store import HistoryPruned, Store
 from chain.transactions import Transaction, decode, recover_senders
 from chain.types import Block, Header, Receipt
 from chain.version import CLIENT_VERSION
 from consensus.types import ValidatorSet, Voter
-from rpc.backend import EvaluationResult, StateNotKept, StateProof, Syncing, Tip, ValidatorStatus
+from rpc.backend import EvaluationResult, StateProof, Syncing, Tip, ValidatorStatus
 
 RECENT_BLOCKS = 64
 RECENT_TRANSACTIONS_MAX = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class StateAt:
-    """The state after one height that the store still keeps."""
-
-    store: Store
-    height: int
-
-    def get(self, key: bytes) -> bytes | None:
-        try:
-            return self.store.value_at(key, self.height)
-        except HistoryPruned as error:
-            raise StateNotKept(str(error)) from error
 
 
 class Service:

@@ -11,7 +11,7 @@ import orjson
 
 from chain.crypto import address_of
 from chain.errors import LyceumError
-from chain.transactions import sign_transaction
+from chain.signing import Fields, sign_transaction
 from chain.types import CONTRACT_ADDRESS
 
 BLOB_BYTES_MAX = 64 << 20
@@ -110,8 +110,7 @@ class Account:
             node.call("eth_getBlockByNumber", "latest", False),
         )
         tip = int(await node.call("eth_maxPriorityFeePerGas"), 16)
-        raw = sign_transaction(
-            kind=2,
+        fields = Fields(
             chain_id=int(chain_id, 16),
             nonce=int(nonce, 16),
             max_priority_fee_per_gas=tip,
@@ -120,8 +119,8 @@ class Account:
             to=to,
             value=value,
             data=data,
-            key=self._key,
         )
+        raw = sign_transaction(fields, self._key).raw
         return str(await node.call("eth_sendRawTransaction", "0x" + raw.hex()))
 
     async def call_contract(self, data: bytes, value: int = 0) -> str:

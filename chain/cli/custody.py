@@ -1,0 +1,27 @@
+"""Home of `custody`: a custodian of held-out data as a client of any node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from chain.cli.children import run_role
+from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
+from chain.roles.custodian import keep_custody
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_rpc(parser)
+    add_key(parser)
+    parser.add_argument(
+        "--secrets", type=Path, required=True, metavar="DIR", help="the custodian's secrets, as `init` wrote them"
+    )
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    set_up_logging()
+    job = keep_custody(arguments.rpc, read_key(arguments), arguments.secrets)
+    asyncio.run(run_role(job, arguments.until_stdin_closes))
+    return 0

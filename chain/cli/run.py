@@ -1,0 +1,140 @@
+"""Home of `run`: a full node in one process, and on a development chain its custodian and miners beside it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from chain.cli.main import UsageError
+from chain.cli.options import add_data_dir, add_password, read_password, set_up_logging
+from chain.development import BLOBS_NAME, RoleKeys
+from chain.full_node import LOGS_NAME, FullNode, NodeSettings, open_directory
+from chain.genesis import DEVELOPMENT_CHAIN_ID
+from chain.keys import load_key
+from chain.node import Committed
+
+log = logging.getLogger("lyceum")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_data_dir(parser)
+    add("--genesis", type=Path, metavar="FILE", help="the network's genesis file; without it, a development chain")
+    add("--rpc-host", default="127.0.0.1", metavar="HOST", help="where RPC listens (127.0.0.1)")
+    add("--rpc-port", type=port_number, default=8545, metavar="PORT", help="RPC's port (8545; 0 takes a free one)")
+    add("--rpc-cors", action="append", default=[], metavar="ORIGIN", help="let web pages of this origin call RPC")
+    add("--validator", type=Path, metavar="KEYSTORE", help="take part in consensus with this key")
+    add("--task", metavar="NAME", help="new development chain: one task, by name or a CSV file's path")
+    add("--no-mine", action="store_true", help="development chain: without its custodian and miners")
+    add("--block-interval", type=float, default=1.0, metavar="SECONDS", help="new development chain: block time (1)")
+    add("--quiet", action="store_true", help="log lines instead of the live status")
+    add("--log-format", choices=("text", "json"), default="text", help="form of the log lines")
+    add("--evaluation", choices=("auto", "kernel", "float64", "reference"), default="auto", help="judge with this")
+    add("--evaluation-threads", type=int, default=1, metavar="N", help="threads of an evaluation (1)")
+    add("--profile", type=Path, metavar="FILE", help="write a cProfile of the event loop's thread at the end")
+    add_password(parser)
+
+
+def port_number(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not 0.05 <= arguments.block_interval <= 3600:
+        raise UsageError(f"--block-interval {arguments.block_interval} must be from 0.05 to 3600 seconds")
+    if not 1 <= arguments.evaluation_threads <= 64:
+        raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
+    if arguments.genesis and arguments.task:
+        raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
+    key = load_key(arguments.validator, read_password(arguments)) if arguments.validator else None
+    live = sys.stdout.isatty() and not arguments.quiet
+    if not live:
+        set_up_logging(arguments.log_format)
+    log.info("opening %s", arguments.data_dir)
+    interval_ms = round(arguments.block_interval * 1000)
+    directory = open_directory(arguments.data_dir, arguments.genesis, arguments.task, interval_ms)
+    try:
+        if live:
+            logs = directory.path / LOGS_NAME
+            logs.mkdir(exist_ok=True)
+            set_up_logging(arguments.log_format, path=logs / "node.log")
+        own_keys = RoleKeys(directory=directory.path)
+        development = directory.genesis.chain_id == DEVELOPMENT_CHAIN_ID and own_keys.validator.exists()
+        if development and key is None:
+            key = load_key(own_keys.validator, None)
+        settings = NodeSettings(
+            rpc_host=arguments.rpc_host,
+            rpc_port=arguments.rpc_port,
+            rpc_cors=tuple(arguments.rpc_cors),
+            evaluation=arguments.evaluation,
+            evaluation_threads=arguments.evaluation_threads,
+        )
+        folder = (arguments.genesis.parent if arguments.genesis else directory.path) / BLOBS_NAME
+        node = FullNode(directory, settings, key, folder)
+        return live_in_loop(node, arguments, live=live, with_roles=development and not arguments.no_mine)
+    finally:
+        directory.store.close()
+
+
+def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, with_roles: bool) -> int:
+    """Run the node on an event loop until SIGINT or SIGTERM."""
+    import uvloop
+
+    profile = cProfile.Profile() if arguments.profile else None
+    if profile:
+        profile.enable()
+    try:
+        uvloop.run(serve(node, live=live, with_roles=with_roles))
+    finally:
+        if profile:
+            profile.disable()
+            profile.dump_stats(arguments.profile)
+    return 0
+
+
+async def serve(node: FullNode, *, live: bool, with_roles: bool) -> None:
+    """Start everything, wait for the end, stop everything in order."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    try:
+        await node.start()
+        jobs = [asyncio.create_task(node.run())]
+        node.node.followers.append(log_block)
+        log.info("RPC on %s, chain id %d, height %d", node.url, node.service.chain_id, node.chain.tip.height)
+        if with_roles:
+            from chain.cli.children import Roles
+
+            jobs.append(asyncio.create_task(Roles(node.directory.path, node.url).run()))
+        if live:
+            from chain.cli.status import show_status
+
+            jobs.append(asyncio.create_task(show_status(node)))
+        stopped = asyncio.create_task(stopping.wait())
+        done, _ = await asyncio.wait([stopped, *jobs], return_when=asyncio.FIRST_COMPLETED)
+        for job in (stopped, *jobs):
+            job.cancel()
+        await asyncio.gather(stopped, *jobs, return_exceptions=True)
+        for job in done - {stopped}:
+            job.result()
+        log.info("stopped at height %d", node.chain.tip.height)
+    finally:
+        await node.close()
+
+
+def log_block(committed: Committed) -> None:
+    header = committed.header
+    log.info(
+        "block %d: %d transactions, %.0f ms to finality, 0x%s",
+        header.height,
+        len(committed.prepared.transactions),
+        committed.finality_ms,
+        committed.prepared.hash.hex()[:16],
+    )

@@ -1,0 +1,253 @@
+"""Home of judging beside the chain: rounds that are due are settled on a worker, and compared with what was settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from chain.abi import EVENTS
+from chain.blobs import BlobStore, InvalidUpload
+from chain.errors import LyceumError
+from chain.executor import Chain
+from chain.founding import initial_head
+from chain.history import StateAt
+from chain.judging import MissingBlobs, head_weights, settlement_input
+from chain.learning_state import Opening, RoundStatus, TaskStatus
+from chain.learning_store import read_custodian, read_round, read_spec, read_task, read_tasks
+from chain.node import Committed
+from chain.state import View
+from chain.tasks import TaskSpec, parse_spec
+from learning.commitment import weights_bytes
+from learning.evaluation import Evaluator
+from learning.initial import initial_weights
+from learning.record import Record
+from learning.round import Settlement
+from learning.sealing import InvalidSeal, open_shard
+from learning.settlement import settle
+from learning.shards import InvalidShard, Shard, decode_manifest, decode_shard
+from rpc.backend import BlobRefused, EvaluationRefused, EvaluationResult
+
+log = logging.getLogger("lyceum.evaluations")
+
+UPLOAD_CYCLES = 2  # an upload that no commit names is dropped after so many cycles
+EVALUATIONS_WAITING_MAX = 4
+RESULTS_MAX = 256
+
+
+class SettledOtherwise(LyceumError):
+    """More than two thirds of power settled a round differently from this node: one of them computes wrongly."""
+
+
+class Evaluations:
+    """Settles rounds of the chain's tasks in the background; lives on the event loop, works on one thread."""
+
+    def __init__(self, chain: Chain, blobs: BlobStore, *, backend: str = "auto", threads: int = 1) -> None:
+        self.records: dict[tuple[bytes, int], bytes] = {}  # own results: (task, round) -> encoded record
+        self._chain = chain
+        self._blobs = blobs
+        self._backend, self._threads = backend, threads
+        self._worker = ThreadPoolExecutor(1, "evaluation")
+        self._running: tuple[bytes, int] | None = None
+        self._evaluators: dict[bytes, Evaluator] = {}
+        self._missing: tuple[bytes, ...] = ()
+        self._asked = 0
+        self._failure: asyncio.Future[None] | None = None
+        self.followers: list[Callable[[], None]] = []  # called when a result is there
+        self._keep_initial_heads()
+
+    def _keep_initial_heads(self) -> None:
+        for entry in read_tasks(self._chain.store):
+            spec = self._spec(self._chain.store, entry.task)
+            root, _ = initial_head(spec.architecture, spec.initial_seed)
+            if not self._blobs.has(root):
+                self._blobs.put(root, weights_bytes(initial_weights(spec.architecture, spec.initial_seed)))
+
+    async def run(self) -> None:
+        """Judge until cancelled. Raises SettledOtherwise, and what else makes judging impossible."""
+        self._failure = asyncio.get_running_loop().create_future()
+        self.judge_next()
+        await self._failure
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
+
+    def _failed(self, error: BaseException) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    def status(self) -> dict[str, Any]:
+        """What `learn_status` tells of evaluations."""
+        waiting = 0
+        for entry in read_tasks(self._chain.store):
+            state = read_task(self._chain.store, entry.task)
+            waiting += sum((entry.task, number) not in self.records for number in state.unsettled) if state else 0
+        return {
+            "evaluationBacklog": waiting,
+            "evaluationBackend": self._backend,
+            "missingBlobs": ["0x" + root.hex() for root in self._missing],
+        }
+
+    # --------------------------------------------------------------------------------------------------- blocks
+
+    def committed(self, committed: Committed) -> None:
+        """Follow the chain: keep what commits name, check what was settled, and judge what is due."""
+        header = committed.header
+        for receipt in committed.prepared.execution.receipts:
+            for entry in receipt.logs:
+                if entry.topics[0] == EVENTS["UpdateCommitted"].topic:
+                    self._blobs.pin(entry.data[32:64])
+                elif entry.topics[0] == EVENTS["RoundSettled"].topic:
+                    self._compare(entry.topics[1], int.from_bytes(entry.topics[2], "big"))
+        self._blobs.expire(header.height)
+        self.judge_next()
+
+    def _compare(self, task: bytes, number: int) -> None:
+        """Stops the node, naming the field, where a settled record is not the one computed here."""
+        round_, own = read_round(self._chain.store, task, number), self.records.get((task, number))
+        if round_ is None or own is None or round_.record == own:
+            return
+        settled, mine = Record.decode(round_.record), Record.decode(own)
+        fields = [name for name in Record.__slots__ if getattr(settled, name) != getattr(mine, name)]
+        message = (
+            f"task 0x{task.hex()}, round {number}: {fields[0]}: settled is {getattr(settled, fields[0])}, computed "
+            f"here {getattr(mine, fields[0])}; run the self-test, and do not validate on this machine until it agrees"
+        )
+        self._failed(SettledOtherwise(message))
+
+    def judge_next(self) -> None:
+        """Start judging the oldest judged round of a task that has no result yet, if nothing is running."""
+        if self._running is not None:
+            return
+        for entry in read_tasks(self._chain.store):
+            if entry.status is not TaskStatus.ACTIVE:
+                continue
+            state = read_task(self._chain.store, entry.task)
+            if state is None or not state.unsettled or (entry.task, state.unsettled[0]) in self.records:
+                continue
+            number = state.unsettled[0]
+            round_ = read_round(self._chain.store, entry.task, number)
+            if round_ is not None and round_.status is RoundStatus.JUDGED:
+                self._start(entry.task, number)
+                return
+
+    def _start(self, task: bytes, number: int) -> None:
+        self._running = (task, number)
+        view = StateAt(self._chain.store, self._chain.tip.height)
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._worker, self._judge, view, task, number).add_done_callback(self._judged)
+
+    def _judge(self, view: View, task: bytes, number: int) -> Settlement:
+        """On the worker: settle the round, and keep the head that it makes."""
+        given = settlement_input(view, self._chain.parameters, task, number, self._blobs.get)
+        settlement = settle(given, self._evaluator(view, task))
+        if not self._blobs.has(settlement.record.head):
+            self._blobs.put(settlement.record.head, weights_bytes(settlement.head))
+        return settlement
+
+    def _judged(self, done: asyncio.Future[Settlement]) -> None:
+        assert self._running is not None
+        (task, number), self._running = self._running, None
+        if done.cancelled():
+            return
+        error = done.exception()
+        if isinstance(error, MissingBlobs):
+            self._missing = error.roots
+            log.warning("round %d of 0x%s waits for %d blobs", number, task.hex(), len(error.roots))
+            return
+        if error is not None:
+            self._failed(error)
+            return
+        while len(self.records) >= RESULTS_MAX:
+            self.records.pop(next(iter(self.records)))
+        self._missing = ()
+        self.records[task, number] = done.result().record.encode()
+        for follower in self.followers:
+            follower()
+        self.judge_next()
+
+    def _evaluator(self, view: View, task: bytes) -> Evaluator:
+        if task not in self._evaluators:
+            self._evaluators[task] = Evaluator(
+                self._spec(view, task).architecture, backend=self._backend, threads=self._threads
+            )
+        return self._evaluators[task]
+
+    def _spec(self, view: View, task: bytes) -> TaskSpec:
+        spec = read_spec(view, task)
+        if spec is None:
+            raise EvaluationRefused(f"there is no task 0x{task.hex()}")
+        return parse_spec(spec, self._chain.parameters)
+
+    # ------------------------------------------------------------------------------------- what others ask for
+
+    async def put_blob(self, task: bytes, client: str, data: bytes) -> bytes:
+        """Keep a sealed update until a commit names it. Raises BlobRefused."""
+        try:
+            spec = self._spec(self._chain.store, task)
+        except EvaluationRefused as error:
+            raise BlobRefused(str(error)) from error
+        numbers = spec.numbers(self._chain.parameters)
+        if len(data) > numbers.update_bytes_max:
+            raise BlobRefused(f"{len(data)} bytes, where an update of this task has at most {numbers.update_bytes_max}")
+        expires = self._chain.tip.height + UPLOAD_CYCLES * numbers.cycle_blocks
+        try:
+            return await asyncio.to_thread(self._blobs.upload, data, client=client, task=task, expires=expires)
+        except InvalidUpload as error:
+            raise BlobRefused(str(error)) from error
+
+    async def evaluate(self, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
+        """A head's loss on an opened shard, computed now. Raises EvaluationRefused."""
+        if self._asked >= EVALUATIONS_WAITING_MAX:
+            raise EvaluationRefused("too many evaluations are waiting; try again later")
+        self._asked += 1
+        try:
+            view = StateAt(self._chain.store, self._chain.tip.height)
+            job = asyncio.get_running_loop().run_in_executor(self._worker, self._evaluate, view, task, shard_root, root)
+            return await job
+        finally:
+            self._asked -= 1
+
+    def _evaluate(self, view: View, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
+        spec, state = self._spec(view, task), read_task(view, task)
+        assert state is not None
+        shard = self._opened_shard(view, task, spec, shard_root)
+        weights = head_weights(spec, root or state.head, self._blobs.get)
+        if weights is None:
+            raise EvaluationRefused(f"this node does not hold the head {(root or state.head).hex()} of the task")
+        evaluator = self._evaluator(view, task)
+        losses = evaluator.losses(weights, shard.inputs, shard.labels)
+        return EvaluationResult(
+            loss=int(losses.sum()),
+            correct=evaluator.correct(weights, shard.inputs, shard.labels),
+            samples=len(shard.labels),
+        )
+
+    def _opened_shard(self, view: View, task: bytes, spec: TaskSpec, shard_root: bytes) -> Shard:
+        """The opened shard whose sealed blob has this root. Raises EvaluationRefused."""
+        state = read_task(view, task)
+        assert state is not None
+        for number in range(spec.rounds):
+            round_ = read_round(view, task, number)
+            for opening in round_.openings if round_ else ():
+                shard = self._shard_of(view, task, spec, opening, shard_root)
+                if shard is not None:
+                    return shard
+        raise EvaluationRefused(f"0x{shard_root.hex()} is no opened shard of this task, or its blobs are not held here")
+
+    def _shard_of(self, view: View, task: bytes, spec: TaskSpec, opening: Opening, root: bytes) -> Shard | None:
+        custodian, manifest = read_custodian(view, task, opening.custodian), self._blobs.get(opening.shards_root)
+        sealed = self._blobs.get(root)
+        if custodian is None or manifest is None or sealed is None:
+            return None
+        samples, width = spec.shard_samples, spec.architecture.input_width
+        try:
+            entries = decode_manifest(manifest, shards=custodian.shards, samples=samples, width=width)
+            if entries[opening.index].root != root:
+                return None
+            plaintext = open_shard(sealed, key=opening.key, task=task, custodian=opening.custodian, index=opening.index)
+            return decode_shard(plaintext, samples=samples, width=width, classes=spec.architecture.classes)
+        except (InvalidSeal, InvalidShard):
+            return None

@@ -1,0 +1,195 @@
+"""Home of a whole node in one process: its directory opened, its parts put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from chain.blobs import BlobStore, UploadLimits
+from chain.datadir import (
+    DataDirectoryDamaged,
+    DataDirectoryForeign,
+    DirectoryLock,
+    prepare_directory,
+    storage_error,
+)
+from chain.development import BLOBS_NAME, GENESIS_NAME, KEYS_NAME, MAKING_NAME, ROLES_NAME, make_development_chain
+from chain.errors import LyceumError
+from chain.evaluations import Evaluations
+from chain.executor import Chain
+from chain.genesis import Genesis, parse_genesis
+from chain.intake import Intake
+from chain.mempool import Mempool
+from chain.node import Node
+from chain.service import Service
+from chain.statetree import warm
+from chain.store import Store
+from chain.validator import Validator
+from chain.votelog_file import VoteLog
+from consensus.actions import Timeouts
+from learning.commitment import blob_root
+from learning.evaluation import self_test
+from rpc.limits import LOCAL_HOSTS, Settings
+from rpc.server import Server
+
+log = logging.getLogger("lyceum.node")
+
+VOTES_NAME = "votes.log"
+BLOB_STORE_NAME = "blobs"
+LOGS_NAME = "logs"
+BESIDE_LEDGER = (GENESIS_NAME, BLOBS_NAME, KEYS_NAME, ROLES_NAME, MAKING_NAME, VOTES_NAME, BLOB_STORE_NAME, LOGS_NAME)
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What a node's owner chooses for this run."""
+
+    rpc_host: str = "127.0.0.1"
+    rpc_port: int = 8545
+    rpc_cors: tuple[str, ...] = ()
+    evaluation: str = "auto"
+    evaluation_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """An opened data directory: locked for this process, its network known."""
+
+    path: Path
+    genesis: Genesis
+    store: Store
+
+
+def open_directory(path: Path, genesis: Path | None, task: str | None, block_interval_ms: int) -> Directory:
+    """Open a data directory, or make one: of the network of `genesis`, or of a new development chain without it.
+
+    Raises DataDirectoryForeign, -Locked, -Damaged, StorageFailed, InvalidGenesis.
+    """
+    own = path / GENESIS_NAME
+    fresh = not own.exists()
+    if fresh and not genesis:
+        # Claim the directory first: two nodes that start at once must not make two chains in it.
+        if not prepare_directory(path, create=True, beside=BESIDE_LEDGER):
+            raise DataDirectoryDamaged(f"{own} is missing: restore it from a copy, or choose another --data-dir")
+        lock = DirectoryLock(path)
+        try:
+            make_development_chain(path, task, block_interval_ms)
+        finally:
+            lock.release()
+    encoded = _read(genesis if fresh and genesis else own)
+    parsed = parse_genesis(encoded)
+    if genesis and not fresh and parse_genesis(_read(genesis)).hash != parsed.hash:
+        raise DataDirectoryForeign(
+            f"{path} belongs to another network than {genesis}: give another directory with --data-dir"
+        )
+    store = Store.open(
+        path,
+        create=True,
+        genesis=parsed.hash,
+        history=parsed.parameters.history_heights,
+        beside=BESIDE_LEDGER,
+    )
+    if fresh and genesis:
+        _keep_genesis(own, encoded)
+    return Directory(path=path, genesis=parsed, store=store)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise storage_error(f"can't read the genesis file {path}", error) from error
+
+
+def _keep_genesis(path: Path, encoded: bytes) -> None:
+    beside = path.with_suffix(".new")
+    try:
+        with beside.open("wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise storage_error(f"can't write {path}", error) from error
+
+
+def open_blobs(path: Path) -> BlobStore:
+    """The blob store of a data directory."""
+    limits = UploadLimits(blob_bytes=4 * MIB, client_bytes=64 * MIB, task_bytes=256 * MIB, total_bytes=1024 * MIB)
+    return BlobStore(path / BLOB_STORE_NAME, root_of=blob_root, limits=limits)
+
+
+def take_in_blobs(blobs: BlobStore, folder: Path) -> None:
+    """Keep the sealed shards that lie in a folder beside a genesis file, those that are what their names say."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        root = bytes.fromhex(path.name) if len(path.name) == 64 else b""
+        if not root or blobs.has(root):
+            continue
+        data = path.read_bytes()
+        if blob_root(data) != root:
+            raise LyceumError(f"{path} is damaged: its content has another root than its name; copy it again")
+        blobs.put(root, data)
+
+
+class FullNode:
+    """A node's parts, started by `start` and stopped by `close`; `run` is its life in between."""
+
+    def __init__(self, directory: Directory, settings: NodeSettings, key: bytes | None, genesis_folder: Path) -> None:
+        """Opens what is on the disk; blocking. Raises DataDirectoryDamaged, StorageFailed, NoExactBackend."""
+        disabled = {name: reason for name, reason in self_test((1, settings.evaluation_threads)).items() if reason}
+        for name, reason in disabled.items():
+            log.warning("evaluation backend %s is disabled: %s", name, reason)
+        warm()
+        self.directory = directory
+        self.blobs = open_blobs(directory.path)
+        take_in_blobs(self.blobs, genesis_folder)
+        self.chain = Chain(directory.store, directory.genesis)
+        self.intake = Intake(self.chain, Mempool())
+        vote_log = VoteLog(directory.path / VOTES_NAME)
+        self.node = Node(self.chain, self.intake, vote_log, key, Timeouts())
+        self.evaluations = Evaluations(
+            self.chain, self.blobs, backend=settings.evaluation, threads=settings.evaluation_threads
+        )
+        self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations)
+        self.validator = Validator(self.chain, self.blobs, self.evaluations, self.intake, key) if key else None
+        self._rpc_settings = Settings(
+            host=settings.rpc_host,
+            port=settings.rpc_port,
+            allowed_origins=settings.rpc_cors,
+            allowed_hosts=(*LOCAL_HOSTS, settings.rpc_host),
+        )
+        self._server: Server | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Listen, and follow what the chain commits. Raises PortInUse."""
+        self._server = Server(self.service, self._rpc_settings)
+        port = await self._server.start()
+        self.url = f"http://{self._rpc_settings.host}:{port}"
+        self.node.followers.append(self.evaluations.committed)
+        if self.validator:
+            self.node.followers.append(self.validator.committed)
+            self.evaluations.followers.append(self.validator.do_what_is_due)
+
+    async def run(self) -> None:
+        """Take part until cancelled, or until something stops the node."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.node.run())
+                group.create_task(self.evaluations.run())
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def close(self) -> None:
+        """Stop listening, finish what is being written, let others have the directory."""
+        if self._server:
+            await self._server.close()
+        self.intake.close()
+        self.evaluations.close()
+        self.directory.store.close()
