@@ -65,9 +65,8 @@ class SenderQueue:
         stale = [self.entries.pop(nonce) for nonce in sorted(self.entries) if nonce < account_nonce]
         self.cost -= sum(entry.cost for entry in stale)
         self.start = account_nonce
-        if self.after < account_nonce or not stale:
-            self.after = account_nonce
-            self._extend()
+        self.after = account_nonce
+        self._extend()
         if not self.entries:
             self.last = -1
         self.changes += 1

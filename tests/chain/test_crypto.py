@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -148,6 +150,39 @@ def test_batches_on_several_threads_do_not_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert results == [expected for _, expected in batches]
+
+
+def test_a_batch_waits_for_the_interpreters_lock_a_few_times_not_for_each_signature() -> None:
+    key, message_hash = b"\x07" * 32, bytes(32)
+    signature = crypto.sign(message_hash, key)
+    batch = [(message_hash, signature.parity, signature.r, signature.s)] * 300
+    crypto.recover_many(batch[:1])
+    done: list[Any] = []
+    worker = threading.Thread(target=lambda: done.append(crypto.recover_many(batch)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.05)  # how long a busy thread, which this one is now, keeps the lock from others
+    try:
+        started = time.monotonic()
+        worker.start()
+        while not done and time.monotonic() - started < 10:
+            pass
+        waited = time.monotonic() - started
+    finally:
+        sys.setswitchinterval(interval)
+        worker.join()
+    assert done == [[crypto.address_of(key)] * 300]
+    assert waited < 5  # three times 300 waits would be 45 s
+
+
+def test_without_libsecp256k1_everything_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, message_hash = b"\x07" * 32, crypto.sha256(b"message")
+    signature, address = crypto.sign(message_hash, key), crypto.address_of(key)
+    monkeypatch.setattr(crypto, "_library", None)
+    assert (crypto.sign(message_hash, key), crypto.address_of(key)) == (signature, address)
+    r, s, parity = signature
+    assert crypto.recover_sender(message_hash, parity, r, s) == address
+    batch = [(message_hash, parity, r, s), (message_hash, parity, r, N - s), (message_hash, parity, 5, s)]
+    assert crypto.recover_many(batch) == [address, None, None]
 
 
 @pytest.mark.parametrize("key", [b"", bytes(32), b"\x01" * 31, b"\x01" * 33, N.to_bytes(32, "big"), b"\xff" * 32])
