@@ -103,7 +103,7 @@ def _rounds(state: NDArray[np.uint32], work: NDArray[np.uint32], words: NDArray[
             state[i, j] = _u32(state[i, j] + work[i, j])
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _round(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, word: int) -> tuple[int, int]:
     """One round on one lane: the new values of `d` and `h`, which the next round calls `e` and `a`."""
     high = ((e >> _u32(6)) | (e << _u32(26))) ^ ((e >> _u32(11)) | (e << _u32(21))) ^ ((e >> _u32(25)) | (e << _u32(7)))

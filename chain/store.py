@@ -11,6 +11,7 @@ from typing import Self
 import msgpack
 
 from chain.datadir import (
+    LOCK_NAME,
     DataDirectoryDamaged,
     DataDirectoryForeign,
     DataDirectoryLocked,
@@ -292,7 +293,8 @@ class Store:
         noted = self._directory_lock.noted_height()
         if noted is not None and (tip is None or tip < noted):
             raise DataDirectoryDamaged(
-                f"{self.path}: block {noted} was committed, but the ledger ends at {tip}: restore it from a copy"
+                f"{self.path}: block {noted} was committed, but the ledger ends at {tip}: restore it from a copy, "
+                f"or remove {LOCK_NAME} there to go on without"
             )
         if record is None or tip is None:
             return

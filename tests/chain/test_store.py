@@ -306,6 +306,9 @@ def test_blocks_that_vanished_from_the_end_of_the_log_are_missed(tmp_path: Path)
     os.truncate(log, log.stat().st_size - 10)
     with pytest.raises(DataDirectoryDamaged, match="block 19 was committed, but the ledger ends at 18"):
         Store.open(tmp_path, create=False)
+    (tmp_path / "lock").unlink()
+    with Store.open(tmp_path, create=False) as store:
+        assert_whole(store, 18)
 
 
 def test_a_missing_table_or_current_file_is_damage_and_nothing_is_made_anew(tmp_path: Path) -> None:
