@@ -118,12 +118,8 @@ def _judge(
 ) -> Settlement:
     """Steps 4 to 15 of a round that is not void."""
     rules, head = given.rules, given.head
-    momentum, base = 0, head
-    if given.step is not None and given.previous:
-        momentum, base = choose_momentum(Panel.of(panel.evaluator, given.previous), head, given.step)
     valid = [entry for entry in entries if entry.fate is None]
-    weights = weights_of([_weight(rules, entry) for entry in valid])
-    game = play(panel, base, _weighted_steps(given, valid, base, weights), weights, given.beacon)
+    momentum, base, game = _play(given, valid, panel)
     candidate = propose(panel, base, game, rules.significance_milli)
     accepted = candidate.significant
 
@@ -131,7 +127,6 @@ def _judge(
     fallback = base if total_base <= total_before else head
     after = candidate.head if accepted else fallback
     radius = next_radius(panel, base, game, given.radius, given.radius_floor)
-    value = candidate.value // rules.shard_samples
     paid = _pay(rules, valid, game, candidate, total_base // panel.samples, len(used))
     record = Record(
         task=given.task,
@@ -147,7 +142,7 @@ def _judge(
         correct_before=panel.correct(head),
         correct_after=panel.correct(after),
         momentum=momentum,
-        value=value,
+        value=candidate.value // rules.shard_samples,
         radius=radius,
         updates=_update_outcomes(rules, entries, game, paid, accepted),
         custodians=_custodian_outcomes(opened, paid.custodian),
@@ -160,6 +155,16 @@ def _judge(
         radius=radius,
         decoded=_past_updates(entries),
     )
+
+
+def _play(given: SettlementInput, valid: list[_Entry], panel: Panel) -> tuple[int, Int32Array, Game]:
+    """Steps 4 to 9: the quarters of momentum, the head with it, and the game played on that."""
+    momentum, base = 0, given.head
+    if given.step is not None and given.previous:
+        momentum, base = choose_momentum(Panel.of(panel.evaluator, given.previous), given.head, given.step)
+    weights = weights_of([_weight(given.rules, entry) for entry in valid])
+    scaled = _weighted_steps(given, valid, base, weights)
+    return momentum, base, play(panel, base, scaled, weights, given.beacon)
 
 
 def _weight(rules: Rules, entry: _Entry) -> int:
