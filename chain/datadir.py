@@ -35,6 +35,10 @@ class DiskFull(StorageFailed):
     """No space is left; after some has been freed, a restart goes on where it was."""
 
 
+class HistoryPruned(LyceumError):
+    """State was asked for at a height for which none is kept (any more, or yet)."""
+
+
 def storage_error(what: str, error: BaseException) -> StorageFailed:
     """The error to raise for one of the operating system's, or for one of LevelDB's, which carries only its text."""
     number = error.errno if isinstance(error, OSError) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Self
 
 import msgpack
@@ -17,6 +17,7 @@ from chain.datadir import (
     DataDirectoryLocked,
     DirectoryLock,
     DiskFull,
+    HistoryPruned,
     StorageFailed,
     prepare_directory,
 )
@@ -41,10 +42,6 @@ _STATE, _UNDO, _TRANSACTION, _META = bytes(Kind.STATE), bytes(Kind.UNDO), bytes(
 _HEADER, _BLOCK, _RECEIPTS = bytes(Kind.HEADER), bytes(Kind.BLOCK), bytes(Kind.RECEIPTS)
 _HEIGHT_OF_HASH, _TIP_KEY = bytes(Kind.HEIGHT_OF_HASH), bytes(Kind.OWN) + b"tip"
 _NO_META: Mapping[str, bytes] = MappingProxyType({})
-
-
-class HistoryPruned(LyceumError):
-    """State was asked for at a height for which none is kept (any more, or yet)."""
 
 
 class Store:
@@ -117,12 +114,8 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    # ------------------------------------------------------------------------------------------------- writing
 
     def commit_block(
         self,
@@ -195,8 +188,6 @@ class Store:
             self._undo.pop(height - self._history, None)
             self._tip = (height, block_hash)
 
-    # --------------------------------------------------------------------------------------------------- state
-
     def get(self, key: bytes) -> bytes | None:
         """The latest value of a flat key, None if it has none."""
         value = self._values.young(key)
@@ -251,8 +242,6 @@ class Store:
         """The latest value of every flat key that begins with `prefix`, by key, as of the first step."""
         return ((key[1:], value) for key, value in self._database.scan(_STATE + prefix))
 
-    # -------------------------------------------------------------------------------------------------- blocks
-
     def tip(self) -> int | None:
         """The height committed last, None in an empty ledger."""
         return None if self._tip is None else self._tip[0]
@@ -283,8 +272,6 @@ class Store:
     def meta(self, name: str) -> bytes | None:
         """The record of this name as the last block to name it wrote it."""
         return self._database.get(_META + name.encode())
-
-    # ------------------------------------------------------------------------------------------------- opening
 
     def _load(self) -> None:
         """The tip and the earlier values of the last heights into memory, and older ones off the disk."""
