@@ -132,8 +132,8 @@ class Store:
         """Everything of one block in one synced, atomic batch; when it returns, the block survives any crash.
 
         Heights follow one another from any first one. `changes` maps flat keys to new values (None: gone), `meta`
-        replaces the records that it names. Raises DiskFull or StorageFailed: nothing was committed, and only a
-        store opened anew commits again.
+        replaces the records that it names. Raises DiskFull or StorageFailed: the tip stays, only a store opened
+        anew commits again, and it finds this block whole or not at all.
         """
         assert self._tip is None or height == self._tip[0] + 1, f"height {height} can't follow {self._tip}"
         if self._failure is not None:
