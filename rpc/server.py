@@ -73,7 +73,7 @@ class Server:
         self.metrics = Metrics(
             NodeCollector(backend, self._dispatcher, lambda: len(self._connections), self._subscriptions.count)
         )
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner: web.ServerRunner | None = None
         self._unfollow = [
             backend.on_block(self._subscriptions.block),
             backend.on_pending(self._subscriptions.pending),
@@ -82,19 +82,21 @@ class Server:
 
     async def start(self) -> int:
         """Listen; the port, which matters where the settings say 0. Raises PortInUse."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=1024)
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        site = web.TCPSite(runner, self.settings.host, self.settings.port, backlog=1024)
         try:
             await site.start()
         except OSError as error:
-            await self._runner.cleanup()
+            await runner.cleanup()
             if error.errno != errno.EADDRINUSE:
                 raise
             raise PortInUse(
                 f"port {self.settings.port} on {self.settings.host} is in use: stop what listens there, or choose "
                 "another with --rpc-port"
             ) from error
-        port: int = self._runner.addresses[0][1]
+        self._runner = runner
+        port: int = runner.addresses[0][1]
         return port
 
     async def close(self) -> None:
@@ -102,7 +104,8 @@ class Server:
         for unfollow in self._unfollow:
             unfollow()
         await asyncio.gather(*(connection.close() for connection in self._connections), return_exceptions=True)
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     # --------------------------------------------------------------------------------------------------- requests
 

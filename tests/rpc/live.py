@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import urllib.request
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import uvloop
 
+from chain.abi import encode_call
+from chain.clock import Clock
 from chain.crypto import address_of
-from chain.development import RoleKeys
+from chain.development import RoleKeys, make_development_chain
 from chain.full_node import FullNode, NodeSettings, open_directory
 from chain.keys import load_or_make_plain_key
+from chain.learning_store import read_tasks
 from chain.ledger import next_base_fee
 from chain.node import Committed
 from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
-from chain.types import GWEI
+from chain.types import COIN, CONTRACT_ADDRESS, GWEI
 from rpc.limits import Settings
 from rpc.server import Server
 
@@ -44,12 +49,15 @@ class LiveChain:
         self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
         self._thread.start()
         keys = RoleKeys(directory=directory)
-        opened = open_directory(directory, None, "wine", 1000)
-        self.proposer = address_of(load_or_make_plain_key(keys.validator))
-        self.node = FullNode(opened, NodeSettings(rpc_port=0), None, directory / "genesis-blobs")
+        make_development_chain(directory, "wine", 1000)
+        opened = open_directory(directory, None, None, 1000)
+        validator = load_or_make_plain_key(keys.validator)
+        self.proposer = address_of(validator)
+        self.node = FullNode(opened, NodeSettings(rpc_port=0), validator, directory / "genesis-blobs")
+        self.keys = keys
         self.run(self.node.start())
-        self.url = f"http://127.0.0.1:{self.node.rpc_port}"
-        self.websocket_url = f"ws://127.0.0.1:{self.node.rpc_port}"
+        self.url = self.node.url
+        self.websocket_url = self.url.replace("http", "ws")
         self.chain_id = opened.genesis.chain_id
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:
@@ -76,13 +84,45 @@ class LiveChain:
     async def _block(self) -> None:
         chain, intake = self.node.chain, self.node.intake
         candidates = intake.candidates(next_base_fee(chain.tip, chain.parameters))
-        prepared = chain.build(
-            candidates, time_ms=time.time_ns() // 1_000_000, proposer=self.proposer, last_commit=b""
-        )
+        prepared = chain.build(candidates, time_ms=time.time_ns() // 1_000_000, proposer=self.proposer, last_commit=b"")
         chain.commit(prepared, b"")
         intake.committed(prepared.transactions)
         for follower in self.node.node.followers:
             follower(Committed(prepared=prepared, finality_ms=1.0))
+
+    def call(self, method: str, *params: Any, url: str = "") -> Any:
+        """The result of one call. Raises AnsweredError."""
+        answer = self.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, url=url)
+        if "error" in answer:
+            raise AnsweredError(**answer["error"])
+        return answer["result"]
+
+    def post(self, body: Any, *, url: str = "") -> Any:
+        """The answer to a JSON body."""
+        request = urllib.request.Request(url or self.url, orjson.dumps(body), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return orjson.loads(response.read() or b"null")
+
+    def send(self, transaction: Transaction) -> str:
+        return str(self.call("eth_sendRawTransaction", "0x" + transaction.raw.hex()))
+
+    def commit_update(self, *, sender: int = 0, sealed_root: bytes, key_hash: bytes = bytes(32)) -> str:
+        """Send a commit of an update on the task's head in the running round, after waiting for its phase; the hash."""
+        task = self.call("learn_tasks")[0]
+        while not self.clock.accepts_commits(self.height + 1):
+            self.block()
+        head, number = bytes.fromhex(task["head"][2:]), self.clock.cycle_of(self.height + 1)
+        task_id = bytes.fromhex(task["task"][2:])
+        calldata = encode_call("commitUpdate", task_id, number, head, sealed_root, 1000, key_hash)
+        value = int(self.call("learn_task", task["task"])["evaluationFee"], 16) + COIN
+        return self.send(
+            self.transfer(sender=sender, to=CONTRACT_ADDRESS, data=calldata, gas_limit=200_000, value=value)
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the chain's only task."""
+        return read_tasks(self.node.chain.store)[0].clock
 
     def nonce(self, sender: int = 0) -> int:
         nonce, _ = self.node.intake.account(ADDRESSES[sender])
@@ -104,6 +144,14 @@ class LiveChain:
     def other_server(self, **settings: Any) -> OtherServer:
         """A second server over the same node, with settings of its own."""
         return OtherServer(self, Settings(port=0, **settings))
+
+
+class AnsweredError(Exception):
+    """An error answer."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(code, message)
+        self.code, self.message, self.data = code, message, data
 
 
 class OtherServer:
