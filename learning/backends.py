@@ -35,6 +35,10 @@ class Backend(Protocol):
         """The model of parameters int32[P]."""
         ...
 
+    def losses_many(self, weights: Int32Array, inputs: UInt8Array, labels: Int64Array) -> Int64Array:
+        """Losses int64[M, B] of the models of parameters int32[M, P]."""
+        ...
+
     def losses_of_steps(
         self, base: Int32Array, scaled: Int64Array, masks: BoolArray, shift: int, inputs: UInt8Array, labels: Int64Array
     ) -> Int64Array:
@@ -59,10 +63,17 @@ class PlainBackend:
         """The model of parameters int32[P]."""
         return PlainModel(self._architecture, weights)
 
+    def losses_many(self, weights: Int32Array, inputs: UInt8Array, labels: Int64Array) -> Int64Array:
+        """One model after the other."""
+        losses = np.empty((len(weights), len(inputs)), dtype=np.int64)
+        for row, own in enumerate(weights):
+            losses[row] = self.prepare(own).losses(inputs, labels)
+        return losses
+
     def losses_of_steps(
         self, base: Int32Array, scaled: Int64Array, masks: BoolArray, shift: int, inputs: UInt8Array, labels: Int64Array
     ) -> Int64Array:
-        """One model after the other."""
+        """One coalition after the other."""
         losses = np.empty((len(masks), len(inputs)), dtype=np.int64)
         for row, mask in enumerate(masks):
             losses[row] = self.prepare(step_weights(base, scaled, mask, shift)).losses(inputs, labels)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,15 +21,24 @@ from learning.backends import (
     PlainBackend,
     UInt8Array,
 )
+from learning.golden import first_difference
+from learning.kernel_backend import KernelBackend
 from learning.reference import predictions
 
 SHIFT_MAX = 40
+THREADS_MAX = 64
 _SCALED_MAX = 2**62  # the magnitudes of all scaled steps add up to less, so no order of adding overflows
 _ROWS_MIN = 64  # samples that are worth a thread
+_Part = TypeVar("_Part")
 
 # By the order of preference of "auto".
-BACKENDS: dict[str, Callable[[Architecture], Backend]] = {"float64": Float64Backend, "reference": PlainBackend}
-THREADS_MAX = 64
+BACKENDS: dict[str, Callable[[Architecture], Backend]] = {
+    "kernel": KernelBackend,
+    "float64": Float64Backend,
+    "reference": PlainBackend,
+}
+# What the self-test found out in this process: for each backend and number of threads, what is wrong, or None.
+_verdicts: dict[tuple[str, int], str | None] = {}
 
 
 class InvalidSamples(ValueError):
@@ -42,47 +53,48 @@ class Evaluator:
     """Evaluates models of one architecture; every result is the same on all backends, threads and batch sizes."""
 
     def __init__(self, architecture: Architecture, backend: str = "auto", threads: int = 1) -> None:
-        """`backend` is "auto" or one of BACKENDS; raises NoExactBackend where it is disabled, or all are."""
+        """`backend` is one of BACKENDS, or "auto" for the first that passes the self-test with so many threads.
+
+        Raises NoExactBackend where that backend failed a self-test before, or where none passes.
+        """
         assert 1 <= threads <= THREADS_MAX, threads
         self.architecture = architecture
-        self.backend = "float64" if backend == "auto" else backend
+        self.threads = threads
+        self.backend = _first_exact(threads) if backend == "auto" else backend
+        reason = _reason(self.backend)
+        if reason is not None:
+            raise NoExactBackend(f"backend {self.backend} is disabled ({reason}): use another, or another machine")
         self._backend = BACKENDS[self.backend](architecture)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
-    def prepare(self, weights: Int32Array) -> Model:
-        """The model of parameters int32[P] in the backend's own form, for use with many batches."""
+    def prepare(self, weights: Int32Array) -> PreparedModel:
+        """The model of parameters int32[P] in the backend's own form, to be used with many batches."""
         self._check_weights(weights)
-        return self._backend.prepare(weights)
+        return PreparedModel(self, self._backend.prepare(weights))
 
     def logits(self, weights: Int32Array, inputs: UInt8Array) -> Int64Array:
         """int64[B, classes] in units of 2^-logit_exponent."""
-        self._check_inputs(inputs)
-        model = self.prepare(weights)
-        return np.concatenate(self._each_rows(len(inputs), lambda rows: model.logits(inputs[rows])))
+        return self.prepare(weights).logits(inputs)
 
     def losses(self, weights: Int32Array, inputs: UInt8Array, labels: Int64Array) -> Int64Array:
         """Loss int64[B] of each sample in 2^-20 nat, at most 2^25: inputs uint8[B, width], labels int64[B]."""
-        self._check_samples(inputs, labels)
-        model = self.prepare(weights)
-        return np.concatenate(self._each_rows(len(inputs), lambda rows: model.losses(inputs[rows], labels[rows])))
+        return self.prepare(weights).losses(inputs, labels)
 
     def correct(self, weights: Int32Array, inputs: UInt8Array, labels: Int64Array) -> int:
         """How many samples have their label's logit highest; of equal logits the lowest class counts."""
-        self._check_samples(inputs, labels)
-        return int((predictions(self.logits(weights, inputs)) == labels).sum())
+        return self.prepare(weights).correct(inputs, labels)
 
     def losses_many(
         self, weights: Int32Array | Iterable[Int32Array], inputs: UInt8Array, labels: Int64Array
     ) -> Int64Array:
         """Losses int64[M, B] of M models: weights int32[M, P], or an iterable of such blocks where M are too many."""
-        self._check_samples(inputs, labels)
-        blocks = [weights] if isinstance(weights, np.ndarray) else weights
-        parts = [np.empty((0, len(inputs)), dtype=np.int64)]
-        for block in blocks:
-            assert block.ndim == 2, block.shape
-            parts += self._each(list(block), lambda one: self.prepare(one).losses(inputs, labels)[None])
-        return np.concatenate(parts)
+        self.check_samples(inputs, labels)
+        done = [np.empty((0, len(inputs)), dtype=np.int64)]
+        for block in [weights] if isinstance(weights, np.ndarray) else weights:
+            for row in block:
+                self._check_weights(row)
+            parts = [block[part] for part in _parts(len(block), self.threads)]
+            done += spread(parts, lambda part: self._backend.losses_many(part, inputs, labels))
+        return np.concatenate(done)
 
     def losses_of_steps(
         self,
@@ -98,25 +110,29 @@ class Evaluator:
         A coalition's parameters are clamp(base + ((sum of scaled[i], i in S, + 2^(shift-1)) >> shift), +-(2^23 - 1)).
         `masks` is bool[M, n], or M integers whose bit i says whether i is in S. 1 <= shift <= 40.
         """
-        self._check_samples(inputs, labels)
+        self.check_samples(inputs, labels)
         self._check_steps(base, scaled, shift)
         chosen = _as_bools(masks, len(scaled))
-        parts = np.array_split(chosen, min(self._threads, max(1, len(chosen))))
+        parts = [chosen[part] for part in _parts(len(chosen), self.threads)]
         return np.concatenate(
-            self._each(parts, lambda part: self._backend.losses_of_steps(base, scaled, part, shift, inputs, labels))
+            spread(parts, lambda part: self._backend.losses_of_steps(base, scaled, part, shift, inputs, labels))
         )
 
-    def _each(self, items: Sequence[object], work: Callable[..., Int64Array]) -> list[Int64Array]:
-        """The results of `work` on every item, in order, on the threads there are."""
-        if self._pool is None or len(items) == 1:
-            return [work(item) for item in items]
-        return list(self._pool.map(work, items))
+    def check_inputs(self, inputs: UInt8Array) -> None:
+        """Raises InvalidSamples where inputs are of another width."""
+        assert inputs.dtype == np.uint8, inputs.dtype
+        assert inputs.ndim == 2, inputs.shape
+        if inputs.shape[1] != self.architecture.input_width:
+            raise InvalidSamples(f"samples of {inputs.shape[1]} bytes: the model takes {self.architecture.input_width}")
 
-    def _each_rows(self, rows: int, work: Callable[[slice], Int64Array]) -> list[Int64Array]:
-        """The results of `work` on slices that make up a batch of `rows`, in order."""
-        parts = max(1, min(self._threads, rows // _ROWS_MIN))
-        bounds = [rows * part // parts for part in range(parts + 1)]
-        return self._each([slice(*pair) for pair in pairwise(bounds)], work)
+    def check_samples(self, inputs: UInt8Array, labels: Int64Array) -> None:
+        """Raises InvalidSamples where inputs are of another width, or a label is no class."""
+        self.check_inputs(inputs)
+        assert labels.dtype == np.int64, labels.dtype
+        assert labels.shape == inputs.shape[:1], (labels.shape, inputs.shape)
+        classes = self.architecture.classes
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+            raise InvalidSamples(f"labels from {labels.min()} to {labels.max()}: use 0 to {classes - 1}")
 
     def _check_weights(self, weights: Int32Array) -> None:
         assert weights.dtype == np.int32, weights.dtype
@@ -131,21 +147,93 @@ class Evaluator:
         assert scaled.shape[1] == len(base), scaled.shape
         assert 1 <= shift <= SHIFT_MAX, shift
         largest = max(int(scaled.max(initial=0)), -int(scaled.min(initial=0)))
-        assert largest * max(1, len(scaled)) < _SCALED_MAX, largest
+        assert largest * len(scaled) < _SCALED_MAX, largest
 
-    def _check_inputs(self, inputs: UInt8Array) -> None:
-        assert inputs.dtype == np.uint8, inputs.dtype
-        assert inputs.ndim == 2, inputs.shape
-        if inputs.shape[1] != self.architecture.input_width:
-            raise InvalidSamples(f"samples of {inputs.shape[1]} bytes: the model takes {self.architecture.input_width}")
 
-    def _check_samples(self, inputs: UInt8Array, labels: Int64Array) -> None:
-        self._check_inputs(inputs)
-        assert labels.dtype == np.int64, labels.dtype
-        assert labels.shape == inputs.shape[:1], (labels.shape, inputs.shape)
-        classes = self.architecture.classes
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-            raise InvalidSamples(f"labels from {labels.min()} to {labels.max()}: use 0 to {classes - 1}")
+class PreparedModel:
+    """One model, ready for batches of any size. It is immutable, so threads may share it."""
+
+    def __init__(self, evaluator: Evaluator, model: Model) -> None:
+        self._evaluator = evaluator
+        self._model = model
+
+    def logits(self, inputs: UInt8Array) -> Int64Array:
+        """int64[B, classes] in units of 2^-logit_exponent."""
+        self._evaluator.check_inputs(inputs)
+        parts = _parts(len(inputs) // _ROWS_MIN, self._evaluator.threads, len(inputs))
+        return _joined(spread(parts, lambda part: self._model.logits(inputs[part])))
+
+    def losses(self, inputs: UInt8Array, labels: Int64Array) -> Int64Array:
+        """Loss int64[B] of each sample in 2^-20 nat."""
+        self._evaluator.check_samples(inputs, labels)
+        parts = _parts(len(inputs) // _ROWS_MIN, self._evaluator.threads, len(inputs))
+        return _joined(spread(parts, lambda part: self._model.losses(inputs[part], labels[part])))
+
+    def correct(self, inputs: UInt8Array, labels: Int64Array) -> int:
+        """How many samples have their label's logit highest; of equal logits the lowest class counts."""
+        self._evaluator.check_samples(inputs, labels)
+        return int((predictions(self.logits(inputs)) == labels).sum())
+
+
+def self_test(threads: Sequence[int] = (1, 2)) -> dict[str, str | None]:
+    """Runs golden vectors on every backend with so many threads; says what is wrong with each, or None.
+
+    A backend that differs is disabled in this process; run it again after any change of device or library.
+    """
+    _verdicts.clear()
+    for name in BACKENDS:
+        for count in threads:
+            _test(name, count)
+    return {name: _reason(name) for name in BACKENDS}
+
+
+def spread(parts: Sequence[_Part], work: Callable[[_Part], Int64Array]) -> list[Int64Array]:
+    """The results of `work` on every part, in order: the first on this thread, the others on ones of their own."""
+    if len(parts) == 1:
+        return [work(parts[0])]
+    others = [_pool(len(parts) - 1).submit(work, part) for part in parts[1:]]
+    return [work(parts[0]), *(other.result() for other in others)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for parts, shared by all evaluators; a part never waits for another, so they cannot lock up."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="evaluation")
+
+
+def _parts(units: int, threads: int, length: int | None = None) -> list[slice]:
+    """`length` (if not given, `units`) items in runs for the threads: a run for each, but no more runs than units."""
+    total, count = units if length is None else length, max(1, min(threads, units))
+    return [slice(*pair) for pair in pairwise(total * part // count for part in range(count + 1))]
+
+
+def _joined(parts: list[Int64Array]) -> Int64Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _test(name: str, threads: int) -> None:
+    """Writes down whether a backend passes; it is given the benefit of the doubt until then."""
+    _verdicts.pop((name, threads), None)
+    try:
+        _verdicts[name, threads] = first_difference(lambda architecture: Evaluator(architecture, name, threads))
+    except Exception as error:  # whatever a broken library raises, it disables only its own backend
+        _verdicts[name, threads] = f"{type(error).__name__} with {threads} threads: {error}"
+
+
+def _reason(name: str) -> str | None:
+    """Why a backend is disabled: once it differs with some number of threads it is not trusted with another."""
+    return next((reason for (tested, _), reason in _verdicts.items() if tested == name and reason is not None), None)
+
+
+def _first_exact(threads: int) -> str:
+    """The first backend that passes with so many threads, tested if it has not been."""
+    for name in BACKENDS:
+        if (name, threads) not in _verdicts and _reason(name) is None:
+            _test(name, threads)
+        if _reason(name) is None:
+            return name
+    reasons = {name: _reason(name) for name in BACKENDS}
+    raise NoExactBackend(f"every backend fails the self-test, so this machine must not judge: {reasons}")
 
 
 def _as_bools(masks: BoolArray | Sequence[int], members: int) -> BoolArray:
