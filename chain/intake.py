@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 from chain.errors import InvalidInput
 from chain.executor import Chain
@@ -36,16 +37,18 @@ class Intake:
 
     def candidates(self, base_fee: int) -> list[Transaction]:
         """What the pool offers for a block on the tip, best tip first."""
+        account = cache(self.account)
+        gas_limit = self._chain.parameters.block_gas_limit
         return self.pool.select(
-            base_fee,
-            self._chain.parameters.block_gas_limit,
-            lambda address: self.account(address)[0],
-            lambda address: self.account(address)[1],
+            base_fee, gas_limit, lambda address: account(address)[0], lambda address: account(address)[1]
         )
 
     def committed(self, transactions: Sequence[Transaction]) -> None:
         """Forget what a block included, and what it made stale."""
-        self.pool.remove_committed(transactions, lambda address: self.account(address)[0])
+        account = cache(self.account)
+        self.pool.remove_committed(
+            transactions, lambda address: account(address)[0], lambda address: account(address)[1]
+        )
 
     async def submit(self, raws: Sequence[bytes]) -> list[Outcome]:
         """Offer raw transactions, in order: each one's hash once it is in the pool, or why it was refused."""
@@ -115,3 +118,11 @@ def decode_and_recover(requests: Sequence[Sequence[bytes]], chain_id: int) -> li
         refusal = InvalidTransaction("invalid sender: the signature gives no account")
         results = [[refusal if id(item) in bad else item for item in decoded] for decoded in results]
     return results
+
+
+def decode_committed(raws: Sequence[bytes], chain_id: int) -> list[Transaction]:
+    """Transactions of committed blocks: they were valid when they got there."""
+    transactions = [decode(raw, chain_id) for raw in raws]
+    recovered = recover_senders(transactions)
+    assert all(recovered), "a committed transaction has no sender"
+    return transactions

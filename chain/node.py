@@ -14,9 +14,8 @@ from chain import contract
 from chain.codec import decode_block
 from chain.crypto import address_of, keccak256, sign
 from chain.executor import Chain, Prepared
-from chain.intake import Intake
+from chain.intake import Intake, decode_committed
 from chain.ledger import next_base_fee
-from chain.transactions import decode_with_sender
 from chain.types import Header
 from chain.votelog_file import VoteLog
 from consensus import codec, proposer, votelog
@@ -162,8 +161,7 @@ class Node:
     def _execute(self, encoded: bytes) -> Prepared:
         """A decided block that this process did not build: after a restart, it comes from the vote log."""
         block = decode_block(encoded)
-        transactions = [decode_with_sender(raw, self.chain.genesis.chain_id) for raw in block.transactions]
-        return self.chain.check(block, transactions)
+        return self.chain.check(block, decode_committed(block.transactions, self.chain.genesis.chain_id))
 
     async def _on_worker(self, job: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, job)

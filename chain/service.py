@@ -13,12 +13,12 @@ from chain.codec import decode_block, decode_header, decode_receipt, decode_rece
 from chain.evaluations import Evaluations
 from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
-from chain.intake import Intake
+from chain.intake import Intake, decode_committed
 from chain.mempool import Mempool
 from chain.node import Committed, Node, priorities_before
 from chain.parameters import Parameters
 from chain.state import View
-from chain.transactions import Transaction, decode, recover_senders
+from chain.transactions import Transaction
 from chain.types import Block, Header, Receipt
 from chain.version import CLIENT_VERSION
 from consensus.types import ValidatorSet, Voter
@@ -125,7 +125,7 @@ class Service:
         unknown = [raw for raw in raws if raw not in self._transactions]
         fresh: dict[bytes, Transaction] = {}
         if unknown:
-            decoded = await asyncio.to_thread(_decode_committed, unknown, self.chain_id)
+            decoded = await asyncio.to_thread(decode_committed, unknown, self.chain_id)
             fresh = dict(zip(unknown, decoded, strict=True))
         return [fresh.get(raw) or self._transactions[raw] for raw in raws]
 
@@ -204,11 +204,3 @@ def _keep(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None
     cache[key] = value
     while len(cache) > most:
         cache.popitem(last=False)
-
-
-def _decode_committed(raws: Sequence[bytes], chain_id: int) -> list[Transaction]:
-    """Transactions of committed blocks: they were valid when they got there."""
-    transactions = [decode(raw, chain_id) for raw in raws]
-    recovered = recover_senders(transactions)
-    assert all(recovered), "a committed transaction has no sender"
-    return transactions
