@@ -69,6 +69,10 @@ class LiveChain:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass where a test is about time."""
+        time.sleep(seconds)
+
     @property
     def height(self) -> int:
         return self.node.chain.tip.height
