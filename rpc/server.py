@@ -34,6 +34,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 WEBSOCKET_PATHS = ("/", "/ws")
 HEALTHY_BLOCK_AGE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 2.0
+HEARTBEAT_SECONDS = 30.0
 
 
 class Server:
@@ -190,7 +191,10 @@ class Server:
         if len(self._connections) >= self.settings.websocket_connections_max:
             raise web.HTTPServiceUnavailable(text="too many WebSocket connections\n")
         socket = web.WebSocketResponse(
-            compress=False, heartbeat=30.0, max_msg_size=self.settings.websocket_message_bytes_max
+            compress=False,
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=self.settings.websocket_message_bytes_max,
+            timeout=SHUTDOWN_SECONDS,
         )
         await socket.prepare(request)
         connection = WebSocketConnection(

@@ -107,6 +107,11 @@ class LiveChain:
         with urllib.request.urlopen(request, timeout=30) as response:
             return orjson.loads(response.read() or b"null")
 
+    def get(self, path: str, *, url: str = "") -> tuple[int, bytes]:
+        """Status and body of a GET."""
+        with urllib.request.urlopen((url or self.url) + path, timeout=30) as response:
+            return response.status, response.read()
+
     def send(self, transaction: Transaction) -> str:
         return str(self.call("eth_sendRawTransaction", "0x" + transaction.raw.hex()))
 
@@ -147,7 +152,7 @@ class LiveChain:
 
     def other_server(self, **settings: Any) -> OtherServer:
         """A second server over the same node, with settings of its own."""
-        return OtherServer(self, Settings(port=0, **settings))
+        return OtherServer(self, Settings(**({"port": 0} | settings)))
 
 
 class AnsweredError(Exception):
