@@ -48,7 +48,6 @@ def settlement_input(
     assert round_ is not None, round_number
     source = _Source(place=place, round_number=round_number, round=round_, shards=_shard_counts(view, place))
     held = _fetch(source, blob)
-    revealed = [(index, update) for index, update in enumerate(round_.updates) if update.key]
     return SettlementInput(
         rules=place.spec.rules(parameters),
         task=task,
@@ -57,28 +56,33 @@ def settlement_input(
             task=task,
             round_number=round_number,
             shard_keys=[opening.key for opening in round_.openings],
-            update_keys=[update.key for _, update in revealed],
+            update_keys=[update.key for update in round_.updates if update.key],
         ),
         head=_weights(place.spec, place.state.head, held),
-        updates=tuple(
-            RevealedUpdate(
-                place=index,
-                id=update.id,
-                miner=update.miner,
-                bond=update.bond,
-                base=_weights(place.spec, update.base, held),
-                key=update.key,
-                sealed=held[update.sealed_root],
-                streak=read_miner(view, task, update.miner).streak,
-            )
-            for index, update in revealed
-        ),
+        updates=_revealed_updates(view, source, held),
         shards=tuple(_opened_shard(source, opening, held) for opening in round_.openings),
         step=_last_step(place.spec, place.state, held),
         previous=tuple(_used_shard(source, opening, held) for opening in place.state.previous),
         radius=place.state.radius,
         radius_floor=place.state.radius_floor,
         recent=_recent_updates(source, held),
+    )
+
+
+def _revealed_updates(view: View, source: _Source, held: Mapping[bytes, bytes]) -> tuple[RevealedUpdate, ...]:
+    return tuple(
+        RevealedUpdate(
+            place=index,
+            id=update.id,
+            miner=update.miner,
+            bond=update.bond,
+            base=_weights(source.place.spec, update.base, held),
+            key=update.key,
+            sealed=held[update.sealed_root],
+            streak=read_miner(view, source.place.id, update.miner).streak,
+        )
+        for index, update in enumerate(source.round.updates)
+        if update.key
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from chain.clock import Clock, Phase
 from chain.errors import InvalidInput
 from chain.parameters import InvalidParameters, Parameters, parameters_from
+from chain.task_settings import AMOUNT_SETTINGS, SETTING_MAXIMA, SETTINGS
 from learning.architecture import Architecture, InvalidArchitecture
 from learning.encoding import sha256, tag, u32, u64
 from learning.rules import InvalidRules, Rules
@@ -19,6 +20,7 @@ from learning.sealing import SEAL_OVERHEAD_BYTES
 from learning.updates import update_bytes_max
 
 __all__ = [
+    "AMOUNT_SETTINGS",
     "SETTINGS",
     "Clock",
     "GenesisCustodian",
@@ -39,27 +41,6 @@ ROUNDS_MAX = 2**20
 POWER_WEIGHT_MILLI_MAX = 1_000_000
 AMOUNT_DIGITS_MAX = 39
 
-_ROUND_SETTINGS = (
-    "cycle_blocks", "reveal_blocks", "open_blocks", "hold_blocks", "settle_grace_cycles", "unsettled_rounds_max",
-    "staleness_max", "copy_window_rounds", "updates_per_round", "update_bytes_max", "shard_bytes_max", "shards_max",
-    "custodians_max",
-)  # fmt: skip
-_MONEY_COUNTS = (
-    "loss_floor", "significance_milli", "charge_milli", "custodian_share_milli", "malformed_cut_milli", "harm_sigma",
-    "harm_rounds", "harm_cut_milli", "evaluation_fee_change_divisor", "evaluation_target_milli", "openings_minimum",
-)  # fmt: skip
-AMOUNT_SETTINGS = (
-    "price", "round_cap", "bond_minimum", "evaluation_fee_initial", "evaluation_fee_minimum", "custodian_bond",
-    "missed_opening_cut_minimum",
-)  # fmt: skip
-SETTINGS = (*_ROUND_SETTINGS, *_MONEY_COUNTS, *AMOUNT_SETTINGS)  # what a specification may choose for its task
-_SETTING_MAXIMA = {  # tighter than the table's, so that a task's state stays small
-    "cycle_blocks": 2**20,
-    "settle_grace_cycles": 64,
-    "unsettled_rounds_max": 64,
-    "staleness_max": 64,
-    "copy_window_rounds": 64,
-}
 _FIELDS = {
     "name": str,
     "description": str,
@@ -272,8 +253,8 @@ def _setting(name: str, value: Any) -> int:
         if not isinstance(value, str) or not re.fullmatch(f"[0-9]{{1,{AMOUNT_DIGITS_MAX}}}", value):
             raise InvalidTaskSpec(f"settings.{name} is {value!r}: give an amount in decimal digits, in quotes")
         return int(value)
-    if type(value) is not int or value > _SETTING_MAXIMA.get(name, value):
-        limit = f" up to {_SETTING_MAXIMA[name]}" if name in _SETTING_MAXIMA else ""
+    if type(value) is not int or value > SETTING_MAXIMA.get(name, value):
+        limit = f" up to {SETTING_MAXIMA[name]}" if name in SETTING_MAXIMA else ""
         raise InvalidTaskSpec(f"settings.{name} is {value!r}: give an integer{limit}")
     return value
 
