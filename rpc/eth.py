@@ -91,7 +91,6 @@ class Ethereum:
             "number": quantity(tip.header.height + 1),
             "parentHash": data(tip.hash),
             "timestamp": quantity(following // 1000),
-            "timestampMs": quantity(following),
             "baseFeePerGas": quantity(base_fee),
             "gasUsed": "0x0",
             "size": "0x0",

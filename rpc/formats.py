@@ -30,7 +30,7 @@ def bloom_text(bloom: bytes) -> str:
 
 
 def header_object(header: Header, block_hash: bytes) -> dict[str, Any]:
-    """A header as Ethereum shows one; what Lyceum has beside it comes under names of its own."""
+    """A header as Ethereum shows one, and nothing else: web3.py tells newHeads from others by their names."""
     return {
         "hash": data(block_hash),
         "parentHash": data(header.parent),
@@ -49,19 +49,22 @@ def header_object(header: Header, block_hash: bytes) -> dict[str, Any]:
         "mixHash": ZERO_HASH_TEXT,
         "nonce": BLOCK_NONCE_TEXT,
         "baseFeePerGas": hex(header.base_fee),
-        "timestampMs": hex(header.time_ms),
-        "weightsRoot": data(header.weights_root),
-        "lastCommitRoot": data(header.last_commit_root),
-        "validatorsHash": data(header.validators_hash),
-        "nextValidatorsHash": data(header.next_validators_hash),
     }
 
 
 def block_object(
     header: Header, block_hash: bytes, size: int, transactions: Sequence[str | dict[str, Any]]
 ) -> dict[str, Any]:
-    """A block with its transactions' hashes, or the transactions whole. `size` in bytes."""
+    """A block with its transactions' hashes, or the transactions whole. `size` in bytes.
+
+    What Lyceum's headers have beside Ethereum's comes under names of its own.
+    """
     shown = header_object(header, block_hash)
+    shown["timestampMs"] = hex(header.time_ms)
+    shown["weightsRoot"] = data(header.weights_root)
+    shown["lastCommitRoot"] = data(header.last_commit_root)
+    shown["validatorsHash"] = data(header.validators_hash)
+    shown["nextValidatorsHash"] = data(header.next_validators_hash)
     shown["size"] = hex(size)
     shown["transactions"] = transactions
     shown["uncles"] = []
