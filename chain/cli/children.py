@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import contextlib
 import logging
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from chain.development import ROLES_NAME, RoleKeys, read_sources
 from chain.full_node import LOGS_NAME
@@ -18,6 +21,7 @@ log = logging.getLogger("lyceum.roles")
 
 STOP_SECONDS = 5.0
 RESTART_SECONDS = 3.0
+READY_SECONDS = 20.0
 
 
 class Roles:
@@ -29,7 +33,31 @@ class Roles:
 
     def __init__(self, directory: Path, url: str) -> None:
         self._directory, self._url = directory, url
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._ready_directory = directory / ROLES_NAME / "ready"
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start all roles and wait until they follow the chain, or for READY_SECONDS.
+
+        Before that, blocks would pass in which they should have revealed or opened something.
+        """
+        shutil.rmtree(self._ready_directory, ignore_errors=True)
+        self._ready_directory.mkdir(parents=True)
+        names = list(self.commands())
+        self._running = asyncio.create_task(self._run())
+        deadline = time.monotonic() + READY_SECONDS
+        for name in names:
+            while time.monotonic() < deadline and not (self._ready_directory / name).exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def run(self) -> None:
+        """Keep the roles running until cancelled; after `start`."""
+        assert self._running is not None
+        try:
+            await asyncio.shield(self._running)
+        finally:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
 
     def commands(self) -> dict[str, list[str]]:
         """Name -> arguments of `python -m chain`."""
@@ -42,10 +70,11 @@ class Roles:
             for task, data in read_sources(self._directory).items():
                 courses += ["--task", task, "--data", f"{data}#{number}/{len(keys.miners)}"]
             found[f"miner-{number}"] = ["mine", *courses, "--key", str(path), "--dir", str(roles / f"miner-{number}")]
-        return {name: [*command, "--rpc", self._url, "--until-stdin-closes"] for name, command in found.items()}
+        for name, command in found.items():
+            command += ["--rpc", self._url, "--until-stdin-closes", "--ready-file", str(self._ready_directory / name)]
+        return found
 
-    async def run(self) -> None:
-        """Keep the roles running until cancelled."""
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for name, command in self.commands().items():
                 group.create_task(self._keep_running(name, command))
@@ -55,35 +84,37 @@ class Roles:
         logs.mkdir(exist_ok=True)
         while True:
             with (logs / f"{name}.log").open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "chain",
-                    *command,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-                )
-            self._processes[name] = process
+                process = start_role(command, output)
+            waiting = asyncio.ensure_future(asyncio.to_thread(process.wait))
             try:
-                status = await process.wait()
+                status = await asyncio.shield(waiting)
             except asyncio.CancelledError:
-                await self._end(process)
+                await end_role(process, waiting)
                 raise
             log.warning("%s ended with status %d; see %s; starting it again", name, status, logs / f"{name}.log")
             await asyncio.sleep(RESTART_SECONDS)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+
+def start_role(command: list[str], output: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start `python -m chain COMMAND`; of this process' files it gets nothing but its standard streams."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "chain", *command],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    )
+
+
+async def end_role(process: subprocess.Popen[bytes], waiting: asyncio.Future[int]) -> None:
+    """Close its standard input, at which it ends; kill it if it does not. `waiting` is who waits for it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    ended, _ = await asyncio.wait([waiting], timeout=STOP_SECONDS)
+    if not ended:
+        process.kill()
+        await waiting
 
 
 async def until_stdin_closes() -> None:
@@ -95,14 +126,24 @@ async def until_stdin_closes() -> None:
         pass
 
 
-async def run_role(job: Coroutine[Any, Any, None], ends_with_stdin: bool) -> None:
+def add_supervision(parser: argparse.ArgumentParser) -> None:
+    """Options by which a node watches over the roles that it has started."""
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--ready-file", type=Path, help=argparse.SUPPRESS)
+
+
+def report_ready(arguments: argparse.Namespace) -> Callable[[], None]:
+    """What a role calls when it follows the chain."""
+    return arguments.ready_file.touch if arguments.ready_file else lambda: None
+
+
+async def run_role(job: Coroutine[Any, Any, None], arguments: argparse.Namespace) -> None:
     """Run a role until it is interrupted, or until standard input closes."""
     tasks = [asyncio.create_task(job)]
-    if ends_with_stdin:
+    if arguments.until_stdin_closes:
         tasks.append(asyncio.create_task(until_stdin_closes()))
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
+    logging.shutdown()
+    os._exit(0)  # at once: what must last is synced already, and a training thread could take seconds to end

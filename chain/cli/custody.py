@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from chain.cli.children import run_role
+from chain.cli.children import add_supervision, report_ready, run_role
 from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
 from chain.roles.custodian import keep_custody
 
@@ -17,11 +17,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secrets", type=Path, required=True, metavar="DIR", help="the custodian's secrets, as `init` wrote them"
     )
-    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
+    add_supervision(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     set_up_logging()
-    job = keep_custody(arguments.rpc, read_key(arguments), arguments.secrets)
-    asyncio.run(run_role(job, arguments.until_stdin_closes))
+    job = keep_custody(arguments.rpc, read_key(arguments), arguments.secrets, ready=report_ready(arguments))
+    asyncio.run(run_role(job, arguments))
     return 0

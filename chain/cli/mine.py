@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chain.cli.children import run_role
+from chain.cli.children import add_supervision, report_ready, run_role
 from chain.cli.main import UsageError
 from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
 from chain.crypto import address_of
 from chain.roles.miner import Course, Train, mine
-from chain.types import COIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,18 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=50, metavar="N", help="minibatches a round (50)")
     add("--epochs", type=int, metavar="N", help="passes over the data a round, in place of --steps")
     add("--device", default="cpu", help="torch device to train on (cpu)")
-    add("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
-
-
-def coins(text: str) -> int:
-    """An amount in coins, as 10^-18 coin."""
-    try:
-        amount = Decimal(text) * COIN
-        if amount != amount.to_integral_value() or not 0 <= amount < 2**127:
-            raise InvalidOperation
-        return int(amount)
-    except InvalidOperation as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of coins: write it like 2.5") from error
+    add_supervision(parser)
 
 
 def trainer(steps: int, epochs: int | None, device: str) -> Train:
@@ -75,6 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     directory = arguments.dir or Path(f"miner-{address_of(key).hex()[:8]}")
     courses = [Course(task=task, data=data) for task, data in zip(arguments.task, arguments.data, strict=True)]
     train = trainer(arguments.steps, arguments.epochs, arguments.device)
-    job = mine(arguments.rpc, key, courses, directory, train, bond=arguments.bond)
-    asyncio.run(run_role(job, arguments.until_stdin_closes))
+    job = mine(arguments.rpc, key, courses, directory, train, bond=arguments.bond, ready=report_ready(arguments))
+    asyncio.run(run_role(job, arguments))
     return 0

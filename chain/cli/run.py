@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import cProfile
 import logging
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from chain.cli.main import UsageError
 from chain.cli.options import add_data_dir, add_password, read_password, set_up_logging
+from chain.cli.profiling import Profiles
 from chain.development import BLOBS_NAME, RoleKeys
 from chain.full_node import LOGS_NAME, FullNode, NodeSettings, open_directory
 from chain.genesis import DEVELOPMENT_CHAIN_ID
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines")
     add("--evaluation", choices=("auto", "kernel", "float64", "reference"), default="auto", help="judge with this")
     add("--evaluation-threads", type=int, default=1, metavar="N", help="threads of an evaluation (1)")
-    add("--profile", type=Path, metavar="FILE", help="write a cProfile of the event loop's thread at the end")
+    add("--profile", type=Path, metavar="FILE", help="write a cProfile of every thread at the end")
     add_password(parser)
 
 
@@ -87,15 +87,14 @@ def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, w
     """Run the node on an event loop until SIGINT or SIGTERM."""
     import uvloop
 
-    profile = cProfile.Profile() if arguments.profile else None
-    if profile:
-        profile.enable()
+    profiles = Profiles() if arguments.profile else None
+    if profiles:
+        profiles.start()
     try:
         uvloop.run(serve(node, live=live, with_roles=with_roles))
     finally:
-        if profile:
-            profile.disable()
-            profile.dump_stats(arguments.profile)
+        if profiles:
+            profiles.write(arguments.profile)
     return 0
 
 
@@ -105,19 +104,23 @@ async def serve(node: FullNode, *, live: bool, with_roles: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
+        stopped = asyncio.create_task(stopping.wait())
         await node.start()
-        jobs = [asyncio.create_task(node.run())]
+        jobs: list[asyncio.Task[None]] = []
         node.node.followers.append(log_block)
         log.info("RPC on %s, chain id %d, height %d", node.url, node.service.chain_id, node.chain.tip.height)
         if with_roles:
             from chain.cli.children import Roles
 
-            jobs.append(asyncio.create_task(Roles(node.directory.path, node.url).run()))
+            roles = Roles(node.directory.path, node.url)
+            log.info("starting the custodian and the miners")
+            await asyncio.wait([asyncio.create_task(roles.start()), stopped], return_when=asyncio.FIRST_COMPLETED)
+            jobs.append(asyncio.create_task(roles.run()))
+        jobs.append(asyncio.create_task(node.run()))
         if live:
             from chain.cli.status import show_status
 
             jobs.append(asyncio.create_task(show_status(node)))
-        stopped = asyncio.create_task(stopping.wait())
         done, _ = await asyncio.wait([stopped, *jobs], return_when=asyncio.FIRST_COMPLETED)
         for job in (stopped, *jobs):
             job.cancel()

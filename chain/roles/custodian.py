@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,21 @@ class Custodian:
             log.warning("%s round %d: opening refused: %s", custody.name, number, error)
 
 
-async def keep_custody(url: str, key: bytes, directory: Path, *, poll_seconds: float = 0.2) -> None:
-    """Open shards until cancelled."""
+async def keep_custody(
+    url: str,
+    key: bytes,
+    directory: Path,
+    *,
+    poll_seconds: float = 0.2,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Open shards until cancelled. `ready` is called when openings that were due have been sent."""
     custodies = await asyncio.to_thread(read_custodies, directory)
     async with NodeClient(url, patient=True) as node:
         custodian = Custodian(node, Account(node, key), custodies)
-        await follow_blocks(node, custodian.act, poll_seconds)
+
+        async def act(height: int) -> None:
+            await custodian.act(height)
+            ready()
+
+        await follow_blocks(node, act, poll_seconds)

@@ -44,7 +44,7 @@ class Course:
 
 
 class TaskMiner:
-    """Works on one task. `act` is called with every block and sends what is due."""
+    """Works on one task: `follow`, then `work`, are called with every block."""
 
     def __init__(
         self, node: NodeClient, account: Account, course: Course, journal: Journal, train: Train, bond: int
@@ -56,16 +56,18 @@ class TaskMiner:
         self._opened = OpenedShards(node)
         self._sent: dict[tuple[str, int], int] = {}  # (what, round) -> height at which it was sent
 
-    async def act(self, height: int) -> None:
-        """Send what is due in the block after `height`."""
+    async def follow(self, height: int) -> TaskView:
+        """Send the reveals that are due in the block after `height`; the task as it stands."""
         task = await (
             read_task(self._node, self._task_id) if self._task_id else find_task(self._node, self._course.task)
         )
         self._task_id = task.answer["task"]
-        if self._private is None:
-            self._private = await asyncio.to_thread(self._load, task)
         for entry in self._journal.open_entries(self._task_id):
             await self._follow(task, entry, height)
+        return task
+
+    async def work(self, task: TaskView, height: int) -> None:
+        """Train and commit if it is time for it. May take long."""
         if task.clock.accepts_commits(height + 1):
             await self._commit(task, height)
 
@@ -119,7 +121,8 @@ class TaskMiner:
 
     async def _make(self, task: TaskView) -> Entry:
         """Train, seal, and write the key to the journal: from here on, a restart goes on with this update."""
-        assert self._private is not None
+        if self._private is None:  # not before: a reveal that is due at start must not wait for data to load
+            self._private = await asyncio.to_thread(self._load, task)
         await self._opened.update(task)
         weights = await pull_weights(self._node, task, task.head)
         data = self._opened.joined_with(self._private)
@@ -178,7 +181,11 @@ def tell_outcome(name: str, round_number: int, update: dict[str, Any]) -> None:
     )
 
 
-async def follow_blocks(node: NodeClient, act: Callable[[int], Coroutine[Any, Any, None]], poll_seconds: float) -> None:
+async def follow_blocks(
+    node: NodeClient,
+    act: Callable[[int], Coroutine[Any, Any, None]],
+    poll_seconds: float,
+) -> None:
     """Call `act` with every new height, newest only; what fails for the moment is told and tried at the next block."""
     last = -1
     while True:
@@ -201,15 +208,18 @@ async def mine(
     *,
     bond: int = 0,
     poll_seconds: float = 0.2,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Work on all courses until cancelled."""
+    """Work on all courses until cancelled. `ready` is called when reveals that were due have been sent."""
     journal = Journal(directory)
     async with NodeClient(url, patient=True) as node:
         account = Account(node, key)
         miners = [TaskMiner(node, account, course, journal, train, bond) for course in courses]
 
         async def act(height: int) -> None:
-            for miner in miners:
-                await miner.act(height)
+            tasks = [await miner.follow(height) for miner in miners]
+            ready()
+            for miner, task in zip(miners, tasks, strict=True):
+                await miner.work(task, height)
 
         await follow_blocks(node, act, poll_seconds)
