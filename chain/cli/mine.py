@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chain.cli.amounts import coins
 from chain.cli.children import add_supervision, report_ready, run_role
 from chain.cli.main import UsageError
 from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
