@@ -98,7 +98,7 @@ def _decide(state: State) -> Outcome | None:
 
 
 def _skip_rounds(state: State) -> Outcome | None:
-    """Lines 55 and 56, to the highest such round."""
+    """Lines 55 and 56. One vote makes a third in one round only, so there is one such round at a time."""
     for round_ in state.book.rounds_after(state.round):
         if state.validators.is_one_third(state.book.power_in(round_)):
             return start_round(state, round_)

@@ -1,6 +1,6 @@
 """Home of vote counting: who voted for what in each round of a height, once each, and with how much power."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -88,10 +88,9 @@ class VoteBook:
         power = max(self.prevotes(round_).power_for(block_id), self.precommits(round_).power_for(block_id))
         return self.validators.is_one_third(power)
 
-    def rounds_after(self, round_: Round) -> Iterator[Round]:
-        """Rounds above `round_` in which somebody has voted, each once, the highest first."""
-        rounds = {other: None for other, _ in self.tallies if other > round_}
-        return iter(sorted(rounds, reverse=True))
+    def rounds_after(self, round_: Round) -> Iterable[Round]:
+        """Rounds above `round_` in which somebody has voted, each once."""
+        return {other: None for other, _ in self.tallies if other > round_}
 
     def power_in(self, round_: Round) -> int:
         """The power of those who cast any vote in a round."""

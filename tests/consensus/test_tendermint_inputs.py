@@ -104,6 +104,12 @@ def test_voter_fills_no_more_than_its_latest_rounds_ahead() -> None:
     assert hear(after, *prevotes(500, X, ONE)) == after  # an earlier one does not push out a later one
 
 
+def test_voter_that_is_far_ahead_still_counts_in_the_next_round() -> None:
+    after = hear(state(), *(prevotes(round_, X, ONE)[0] for round_ in (8, 9, 1, 0)))
+    assert sorted(item.round for item in after.book.all_votes()) == [0, 1, 8, 9]
+    assert hear(after, *prevotes(2, X, ONE)) == after
+
+
 def test_voter_ahead_pushes_out_nothing_of_others() -> None:
     before = hear(state(), *prevotes(5, Y, TWO))
     after = hear(before, *(prevotes(round_, X, ONE)[0] for round_ in (5, 6, 7)))
@@ -179,11 +185,32 @@ def test_contradictory_vote_counts_for_a_block_that_honest_voters_support() -> N
     assert lied.book.precommits(0).powers == {None: 1, X: 1}  # TWO alone may be a liar as well
     told = hear(lied, *precommits(0, X, THREE))
     assert told.step == Step.PROPOSE
+    once = hear(told, *precommits(0, Y, ONE))
+    assert once.book == told.book  # nobody stands behind Y
     after, effects = tendermint.step(told, Voted(vote=precommits(0, X, ONE)[0]))
     assert [type(effect) for effect in effects] == [Decided]
     assert after.decided is not None
     assert [voter for voter, _ in after.decided.signatures] == [ONE, TWO, THREE]
     assert after.book.precommits(0).total == 3
+
+
+def test_contradictory_vote_counts_once_however_often_it_comes() -> None:
+    five = ValidatorSet(members=tuple((voter, 1) for voter in (ONE, TWO, THREE, FOUR, STRANGER)))
+    book = VoteBook(validators=five)
+    lie = precommits(0, X, ONE)[0]
+    for item in (*precommits(0, None, ONE), *precommits(0, X, TWO, THREE), lie, lie):
+        book, _ = votes.add(book, item, Round(0))
+    assert book.precommits(0).power_for(X) == 3
+    assert book.precommits(0).total == 3
+
+
+def test_voter_that_is_pushed_out_of_a_round_leaves_nothing_in_it() -> None:
+    """A decided height no longer skips rounds, so that a round ahead may gather support and contradictions."""
+    lies = [*prevotes(5, None, ONE), *prevotes(5, X, TWO, THREE), *prevotes(5, X, ONE)]
+    before = hear(state(step=Step.DECIDED), *lies)
+    assert before.book.prevotes(5).powers == {None: 1, X: 3}
+    after = hear(before, *prevotes(6, X, ONE), *prevotes(7, X, ONE))
+    assert after.book.prevotes(5) == hear(state(step=Step.DECIDED), *prevotes(5, X, TWO, THREE)).book.prevotes(5)
 
 
 def test_late_precommits_are_counted_after_the_decision() -> None:

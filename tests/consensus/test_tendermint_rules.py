@@ -24,7 +24,7 @@ from consensus.events import (
     Voted,
 )
 from consensus.rules import State
-from consensus.types import BlockId, Commit, Height, Proposal, Round, Vote, VoteKind
+from consensus.types import ROUND_MAX, BlockId, Commit, Height, Proposal, Round, Vote, VoteKind
 from tests.consensus.scene import (
     FOUR,
     HEIGHT,
@@ -191,6 +191,13 @@ ROWS = [
             **LOCKED_X0,
         ),
         proposed(2, Y, 1, fresh_ok=False),
+        [prevote(2, Y)],
+        PREVOTED,
+    ),
+    Row(
+        "line 29: a polka in the very round of the lock opens it",
+        state(round_=2, known=prevotes(0, Y, ONE, TWO, THREE), proposals=[proposed(0, X)], **LOCKED_X0),
+        proposed(2, Y, 0),
         [prevote(2, Y)],
         PREVOTED,
     ),
@@ -367,6 +374,11 @@ ROWS = [
         {**ROUND_1, "proposed": False, "prevote_timer": False, "polka_seen": False, "precommit_timer": False},
     ),
     Row(
+        "line 67: the last round that there can be has none after it",
+        state(round_=ROUND_MAX, step=Step.PRECOMMIT),
+        fired(TimeoutKind.PRECOMMIT, ROUND_MAX),
+    ),
+    Row(
         "line 66: a timeout of another round is late",
         state(round_=1),
         fired(TimeoutKind.PRECOMMIT, 0),
@@ -417,6 +429,11 @@ def test_height_starts_at_round_0() -> None:
     assert tendermint.start(FOUR, begin()) == (state(), (timer(TimeoutKind.PROPOSE, 0),))
     build = BuildValue(height=HEIGHT, round=Round(0))
     assert tendermint.start(ONE, begin()) == (state(me=ONE), (build, timer(TimeoutKind.PROPOSE, 0)))
+
+
+def test_height_does_not_start_twice() -> None:
+    with pytest.raises(AssertionError):
+        tendermint.step(state(), begin())
 
 
 def test_height_starts_anew_after_a_decision() -> None:
