@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chain.codec import block_hash, decode_header, encode_block, encode_header, encode_receipts
 from chain.genesis import Genesis, genesis_block
+from chain.merkle import Proof
 from chain.parameters import Parameters
 from chain.statetree import StateTree, Undone
 from chain.store import DataDirectoryDamaged, Store
@@ -38,6 +40,7 @@ class Chain:
         self.genesis = genesis
         self.parameters: Parameters = genesis.parameters
         self._prepared: dict[bytes, Prepared] = {}
+        self._tree_lock = threading.Lock()  # proofs are asked for while the next block is built
         if store.tip() is None:
             self._write_genesis()
         else:
@@ -112,7 +115,8 @@ class Chain:
         return self._prepare(block, hash_, tuple(transactions), execution, change)
 
     def _preview(self, changes: dict[bytes, bytes | None], change: list[Undone]) -> bytes:
-        root, undone = self.tree.preview(changes)
+        with self._tree_lock:
+            root, undone = self.tree.preview(changes)
         change.append(undone)
         return root
 
@@ -137,6 +141,12 @@ class Chain:
         self._prepared[hash_] = prepared
         return prepared
 
+    def prove(self, key: bytes, height: int) -> Proof | None:
+        """Proof of a flat key's value or absence after the block of `height`, None where the tree no longer reaches."""
+        with self._tree_lock:
+            back = self.tip.height - height
+            return self.tree.prove(key, back) if 0 <= back <= self.tree.undoable else None
+
     def prepared(self, hash_: bytes) -> Prepared | None:
         """The block of this hash, if it was built or checked on the tip."""
         return self._prepared.get(hash_)
@@ -155,7 +165,8 @@ class Chain:
             changes=prepared.execution.changes,
             meta={"commit": commit},
         )
-        root = self.tree.redo(prepared.tree_change)
-        assert root == header.state_root
-        self.tip, self.tip_hash = header, prepared.hash
+        with self._tree_lock:
+            root = self.tree.redo(prepared.tree_change)
+            assert root == header.state_root
+            self.tip, self.tip_hash = header, prepared.hash
         self._prepared.clear()

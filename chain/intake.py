@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from chain.errors import InvalidInput
@@ -12,6 +11,7 @@ from chain.executor import Chain
 from chain.ledger import next_base_fee
 from chain.mempool import Mempool
 from chain.state import KIND_ACCOUNT, decode_account
+from chain.threads import workers
 from chain.transactions import InvalidTransaction, Transaction, decode, recover_senders
 
 Outcome = bytes | Exception
@@ -24,7 +24,7 @@ class Intake:
         self.pool = pool
         self.followers: list[Callable[[Sequence[Transaction]], None]] = []
         self._chain = chain
-        self._workers = ThreadPoolExecutor(2, "senders")
+        self._workers = workers(2, "senders")
         self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]] = []
 
     def close(self) -> None:
@@ -115,8 +115,8 @@ def decode_and_recover(requests: Sequence[Sequence[bytes]], chain_id: int) -> li
         results.append(decoded)
     bad = {id(t) for t, recovered in zip(good, recover_senders(good), strict=True) if not recovered}
     if bad:
-        refusal = InvalidTransaction("invalid sender: the signature gives no account")
-        results = [[refusal if id(item) in bad else item for item in decoded] for decoded in results]
+        unsigned = InvalidTransaction("invalid sender: the signature gives no account")
+        results = [[unsigned if id(item) in bad else item for item in decoded] for decoded in results]
     return results
 
 

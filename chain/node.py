@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from chain.crypto import address_of, keccak256, sign
 from chain.executor import Chain, Prepared
 from chain.intake import Intake, decode_committed
 from chain.ledger import next_base_fee
+from chain.threads import workers
 from chain.types import Header
 from chain.votelog_file import VoteLog
 from consensus import codec, proposer, votelog
@@ -34,7 +34,7 @@ from consensus.actions import (
 )
 from consensus.driver import Driver
 from consensus.events import HeightStarted, ReportEquivocation, TimedOut
-from consensus.types import Height, ValidatorSet, Voter
+from consensus.types import BlockId, Height, ValidatorSet, Voter
 
 log = logging.getLogger("lyceum.node")
 _T = TypeVar("_T")
@@ -66,7 +66,7 @@ class Node:
         self.followers: list[Callable[[Committed], None]] = []
         self._key = key
         self._vote_log = vote_log
-        self._worker = ThreadPoolExecutor(1, "chain")
+        self._worker = workers(1, "chain")
         self._inbox: asyncio.Queue[Given] = asyncio.Queue()
         self._height_started = 0.0
         self._driver = Driver(
@@ -137,7 +137,7 @@ class Node:
             lambda: self.chain.build(candidates, time_ms=time_ms, proposer=proposer_address, last_commit=last_commit)
         )
         self._inbox.put_nowait(
-            BlockBuilt(height=wanted.height, round=wanted.round, block_id=prepared.hash, block=prepared.encoded)
+            BlockBuilt(height=wanted.height, round=wanted.round, block_id=BlockId(prepared.hash), block=prepared.encoded)
         )
 
     async def _commit(self, decided: CommitBlock) -> None:

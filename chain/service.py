@@ -172,7 +172,7 @@ class Service:
         value = self.state(at).get(key)
         proof = self._chain.prove(key, at)
         if header is None or proof is None:
-            raise StateNotKept(f"no proofs are kept for block {at}; the newest {self._chain.proof_heights} are")
+            raise StateNotKept(f"no proofs are kept for block {at}; newer blocks have them")
         child = self.block(at + 1)
         commit = child.last_commit if child else self._chain.last_commit
         return StateProof(header=header, value=value, proof=proof, commit=commit)

@@ -235,5 +235,8 @@ def check_header(parent: Header, block: Block, parameters: Parameters) -> None:
 def require(header: Header, field: str, expected: object) -> None:
     claimed = getattr(header, field)
     if claimed != expected:
-        show = lambda value: value.hex() if isinstance(value, bytes) else value  # noqa: E731
-        raise InvalidBlock(f"height {header.height}: {field}: header says {show(claimed)}, it is {show(expected)}")
+        raise InvalidBlock(f"height {header.height}: {field}: header says {shown(claimed)}, it is {shown(expected)}")
+
+
+def shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -215,7 +215,7 @@ class Verifier:
                 )
             except InvalidSignature as error:
                 raise Different(told, "last_commit", f"signature of 0x{vote.voter.hex()}: {error}") from error
-            if signer != vote.voter:
+            if bytes(signer) != bytes(vote.voter):
                 raise Different(told, "last_commit", f"the signature of 0x{vote.voter.hex()} is another account's")
 
     # -------------------------------------------------------------------------------------------------- learning

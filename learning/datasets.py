@@ -54,7 +54,8 @@ class Schema:
             raise InvalidData(f"rows have {rows.shape[1]} inputs, the task's schema has {len(self.columns)}")
         low = np.array([c.minimum for c in self.columns])
         span = np.maximum(np.array([c.maximum for c in self.columns]) - low, 1e-300)
-        return np.floor(np.clip((rows - low) / span, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        encoded: NDArray[np.uint8] = np.floor(np.clip((rows - low) / span, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        return encoded
 
     def encode_labels(self, labels: Sequence[str]) -> NDArray[np.int64]:
         numbers = {label: number for number, label in enumerate(self.labels)}

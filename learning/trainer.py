@@ -52,7 +52,8 @@ def delta_of(module: nn.Module, weights: NDArray[np.int32]) -> NDArray[np.int64]
     values = torch.cat([p.detach().reshape(-1).double().cpu() for p in module.parameters()]).numpy()
     grid = np.floor(np.nan_to_num(values, nan=0.0, posinf=8.0, neginf=-8.0) * WEIGHT_SCALE + 0.5)
     delta = np.clip(grid, -(2.0**30), 2.0**30).astype(np.int64) - weights.astype(np.int64)
-    return np.clip(delta, -DELTA_MAX, DELTA_MAX)
+    bounded: NDArray[np.int64] = np.clip(delta, -DELTA_MAX, DELTA_MAX)
+    return bounded
 
 
 def train(
