@@ -44,6 +44,10 @@ BESIDE_LEDGER = (GENESIS_NAME, BLOBS_NAME, KEYS_NAME, ROLES_NAME, MAKING_NAME, V
 MIB = 1 << 20
 
 
+class CannotListen(LyceumError):
+    """RPC's host is none of this machine's, or the system does not allow listening there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
     """What a node's owner chooses for this run."""
@@ -168,10 +172,16 @@ class FullNode:
         self.url = ""
 
     async def start(self) -> None:
-        """Listen, and follow what the chain commits. Raises PortInUse."""
+        """Listen, and follow what the chain commits. Raises PortInUse, CannotListen."""
         self._server = Server(self.service, self._rpc_settings)
-        port = await self._server.start()
-        self.url = f"http://{self._rpc_settings.host}:{port}"
+        host = self._rpc_settings.host
+        try:
+            port = await self._server.start()
+        except OSError as error:
+            raise CannotListen(
+                f"can't listen on {host!r} ({error.strerror}): choose another with --rpc-host"
+            ) from error
+        self.url = f"http://{host}:{port}"
         self.node.followers.append(self.evaluations.committed)
         if self.validator:
             self.node.followers.append(self.validator.committed)

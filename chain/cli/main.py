@@ -57,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"python -m chain: there is no command {name!r}; one of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"chain.cli.{COMMANDS[name][0]}")
     parser = Parser(prog=f"python -m chain {name}", description=COMMANDS[name][1])
-    module.configure(parser)
     try:
+        module = importlib.import_module(f"chain.cli.{COMMANDS[name][0]}")
+        module.configure(parser)
         return int(module.run(parser.parse_args(arguments)))
     except SystemExit as stop:
         return int(stop.code or 0)
@@ -68,15 +68,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; keep the interpreter from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except UsageError as error:
+    except Exception as error:
+        if not is_told(error):
+            raise
         print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
-        return 2
-    except (LyceumError, OSError) as error:
-        print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
+def is_told(error: Exception) -> bool:
+    """Whether an error's message is meant for a person: the operating system's are, and those of our own classes.
+
+    `learning` knows nothing of LyceumError, so its classes are known by where they are from. Anything else is a mistake
+    of ours, and keeps its traceback.
+    """
+    return isinstance(error, (LyceumError, OSError)) or type(error).__module__.startswith("learning.")
+
+
 def one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
