@@ -168,8 +168,9 @@ class Node:
 
 
 def priorities_before(height: int, validators: ValidatorSet, epoch_blocks: int) -> proposer.Priorities:
-    """The priorities that the height before left; they start anew in each epoch's first height (1, epoch + 1, ...)."""
+    """The priorities that the height before left. They start anew in an epoch's first height (see chain/power.py)."""
+    first = max(1, height // epoch_blocks * epoch_blocks)
     priorities = proposer.start(validators)
-    for _ in range((height - 1) % epoch_blocks):
+    for _ in range(first, height):
         _, priorities = proposer.advance(validators, priorities)
     return priorities
