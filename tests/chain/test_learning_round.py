@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from chain import contract
 from chain.call import Revert
-from chain.judging import MissingBlobs, head_weights, live_blobs, settlement_input
+from chain.judging import settlement_input
 from chain.learning_state import Fate, RoundStatus, TaskStatus
-from chain.learning_store import read_miner, read_tasks, read_validator
-from chain.tasks import parse_spec
+from chain.learning_store import read_tasks, read_validator
 from chain.types import COIN
-from learning.commitment import weights_bytes, weights_root
-from learning.evaluation import Evaluator
+from learning.commitment import weights_root
 from learning.record import CustodianFate, UpdateFate
-from learning.round import Settlement
-from learning.settlement import settle
+from tests.chain.learning_play import judge, play_round, play_round_from, settle_round, trained_delta
 from tests.chain.learning_world import (
     ARCHITECTURE,
     BALANCE,
@@ -28,60 +23,8 @@ from tests.chain.learning_world import (
     SAMPLES,
     SHARDS,
     VALIDATORS,
-    World,
     make_world,
-    prepared,
-    samples,
 )
-
-EVALUATOR = Evaluator(ARCHITECTURE, backend="reference")
-
-
-def trained_delta(world: World, seed: int, steps: int = 200) -> np.ndarray:
-    """A step that lowers the loss on samples of one's own, found by trying random directions."""
-    spec = parse_spec(world.spec, world.parameters)
-    head = head_weights(spec, world.task_state.head, world.blobs.get)
-    data = samples(1000 + seed, 40)
-    random = np.random.default_rng(seed)
-    best, delta = int(EVALUATOR.losses(head, data.inputs, data.labels).sum()), np.zeros(len(head), np.int64)
-    for _ in range(steps):
-        tried = delta + random.normal(0, 60_000, len(head)).astype(np.int64)
-        loss = int(EVALUATOR.losses((head + tried).astype(np.int32), data.inputs, data.labels).sum())
-        if loss < best:
-            best, delta = loss, tried
-    return delta
-
-
-def judge(world: World, number: int) -> Settlement:
-    given = settlement_input(world, world.parameters, world.task, number, world.blobs.get)
-    settlement = settle(given, EVALUATOR)
-    world.blobs[settlement.record.head] = weights_bytes(settlement.head)
-    return settlement
-
-
-def play_round(world: World, number: int, seed: int = 0) -> Settlement:
-    """Two honest miners commit, reveal and are judged; stands in the block after open."""
-    world.go_to(number, 2)
-    names = [f"honest {i} of {number}" for i in range(2)]
-    roots = [
-        world.commit_update(MINERS[i], name, delta=trained_delta(world, seed + 10 * number + i))
-        for i, name in enumerate(names)
-    ]
-    world.hold(number)
-    world.go_to(number + 1, 0)
-    for i, name in enumerate(names):
-        world.reveal(MINERS[i], number, roots[i], name)
-    world.go_to(number + 1, 2)
-    for custodian in CUSTODIANS:
-        world.open_shard(custodian, number)
-    world.go_to(number + 1, 4)
-    return judge(world, number)
-
-
-def settle_round(world: World, number: int, settlement: Settlement) -> list:
-    record = settlement.record.encode()
-    world.attest(number, record)
-    return world.call(MINERS[3], "settle", world.task, number, record)
 
 
 def test_a_round_pays_miners_custodians_and_evaluators_and_punishes_what_the_protocol_names():
@@ -231,65 +174,6 @@ def test_a_custodian_that_reveals_an_update_is_not_used_and_a_round_without_shar
     assert len(world.task_state.recent) == 1
 
 
-def test_judging_names_every_blob_that_it_misses():
-    world = make_world()
-    play_round(world, 0)
-    everything = dict(world.blobs)
-    round_ = world.round(0)
-    manifests = {opening.shards_root for opening in round_.openings}
-    sealed = {update.sealed_root for update in round_.updates}
-    with pytest.raises(MissingBlobs) as missing:
-        settlement_input(world, world.parameters, world.task, 0, {}.get)
-    assert set(missing.value.roots) == manifests | sealed
-    only_manifests = {key: everything[key] for key in manifests | sealed}
-    with pytest.raises(MissingBlobs) as missing:
-        settlement_input(world, world.parameters, world.task, 0, only_manifests.get)
-    assert len(missing.value.roots) == len(CUSTODIANS)
-    needed = only_manifests | {key: everything[key] for key in missing.value.roots}
-    settlement_input(world, world.parameters, world.task, 0, needed.get)
-
-
-def test_a_manifest_that_is_none_makes_its_shards_malformed_and_costs_bond():
-    world = make_world()
-    play_round(world, 0)
-    world.blobs[world.custodian(CUSTODIANS[1]).shards_root] = b"no manifest"
-    settlement = judge(world, 0)
-    assert [line.fate for line in settlement.record.custodians] == [CustodianFate.USED, CustodianFate.MALFORMED]
-    events = settle_round(world, 0, settlement)
-    penalised = [values for name, values in events if name == "Penalised"]
-    assert [(each["account"], each["reason"]) for each in penalised] == [(CUSTODIANS[1], 5)]
-    assert [opening.custodian for opening in world.task_state.previous] == [CUSTODIANS[0]]
-
-
-def test_live_blobs_are_those_that_a_later_round_can_still_need():
-    world = make_world(settings={"cycle_blocks": 12, "copy_window_rounds": 1})
-    settlement = play_round(world, 0)
-    sealed = {update.sealed_root for update in world.round(0).updates}
-    initial = world.task_state.head
-    live = live_blobs(world, world.parameters, world.blobs.get)
-    assert list(live) == sorted(set(live))
-    assert sealed | {initial} <= set(live)
-    assert len(set(live) - sealed - {initial}) == len(CUSTODIANS) * (1 + SHARDS)
-    settle_round(world, 0, settlement)
-    assert sealed | {initial, settlement.record.head} <= set(live_blobs(world, world.parameters, world.blobs.get))
-    world.go_to(1, 5)
-    settlement = play_round_from(world, 1)
-    settle_round(world, 1, settlement)
-    assert not sealed & set(live_blobs(world, world.parameters, world.blobs.get))
-
-
-def play_round_from(world: World, number: int) -> Settlement:
-    sealed = world.commit_update(MINERS[0], f"later {number}", delta=trained_delta(world, number))
-    world.hold(number)
-    world.go_to(number + 1, 0)
-    world.reveal(MINERS[0], number, sealed, f"later {number}")
-    world.go_to(number + 1, 2)
-    for custodian in CUSTODIANS:
-        world.open_shard(custodian, number)
-    world.go_to(number + 1, 4)
-    return judge(world, number)
-
-
 def test_a_task_ends_after_its_last_round_and_custodians_get_their_bonds_back():
     world = make_world(rounds=1)
     settlement = play_round(world, 0)
@@ -312,23 +196,3 @@ def test_shards_run_out_and_then_no_updates_are_taken():
     world.go_to(SHARDS, 5)
     with pytest.raises(Revert, match="0 custodians have a shard left"):
         world.commit_update(MINERS[0], "too late", delta=trained_delta(world, 0))
-
-
-def test_harmful_rounds_add_up_over_rounds_and_a_copy_keeps_the_streak():
-    world = make_world()
-    settlement = play_round(world, 0)
-    updates = tuple(replace(line, streak=1) for line in settlement.record.updates)
-    record = replace(settlement.record, updates=updates)
-    world.attest(0, record.encode())
-    world.call(MINERS[0], "settle", world.task, 0, record.encode())
-    assert read_miner(world, world.task, MINERS[0]).streak == 1
-    world.go_to(1, 5)
-    play_round_from(world, 1)
-    given = settlement_input(world, world.parameters, world.task, 1, world.blobs.get)
-    assert [update.streak for update in given.updates] == [1]
-
-
-def test_sealed_shards_of_the_world_are_the_custodians_own():
-    world = make_world()
-    for custodian in CUSTODIANS:
-        assert prepared(custodian, world.task).root == world.custodian(custodian).shards_root
