@@ -16,10 +16,10 @@ from chain.learning_store import (
 )
 from chain.opened_task import open_task
 from chain.power import power_of
-from chain.state import WorkingState
+from chain.state import View
 
 
-def view_task(state: WorkingState, context: CallContext, task_id: bytes) -> CallOutcome:
+def view_task(state: View, context: CallContext, task_id: bytes) -> CallOutcome:
     """`task`: specification, status, present cycle and phase, newest head and its loss, escrow."""
     task = open_task(state, context, task_id)
     spec = read_spec(state, task.id)
@@ -40,12 +40,12 @@ def view_task(state: WorkingState, context: CallContext, task_id: bytes) -> Call
     )
 
 
-def status_of(state: WorkingState, task_id: bytes) -> TaskStatus:
+def status_of(state: View, task_id: bytes) -> TaskStatus:
     """Whether a task that exists is active."""
     return next(entry.status for entry in read_tasks(state) if entry.task == task_id)
 
 
-def view_head(state: WorkingState, context: CallContext, task_id: bytes) -> CallOutcome:
+def view_head(state: View, context: CallContext, task_id: bytes) -> CallOutcome:
     """`head`: the newest head, and what the last measured round found."""
     task = open_task(state, context, task_id).state
     last = task.measured
@@ -56,7 +56,7 @@ def view_head(state: WorkingState, context: CallContext, task_id: bytes) -> Call
     )
 
 
-def view_update(state: WorkingState, context: CallContext, sealed_root: bytes) -> CallOutcome:
+def view_update(state: View, context: CallContext, sealed_root: bytes) -> CallOutcome:
     """`update`: where an update stands and what became of it; fates are those of `Fate`."""
     location = read_update_location(state, sealed_root)
     round_ = read_round(state, location.task, location.round) if location else None
@@ -78,7 +78,7 @@ def view_update(state: WorkingState, context: CallContext, sealed_root: bytes) -
     )
 
 
-def view_contribution(state: WorkingState, context: CallContext, task_id: bytes, account: bytes) -> CallOutcome:
+def view_contribution(state: View, context: CallContext, task_id: bytes, account: bytes) -> CallOutcome:
     """`contributionOf`: an account's sums over its ended rounds of a task."""
     open_task(state, context, task_id)
     miner = read_miner(state, task_id, account)
@@ -89,13 +89,13 @@ def view_contribution(state: WorkingState, context: CallContext, task_id: bytes,
     )
 
 
-def view_power(state: WorkingState, context: CallContext, account: bytes) -> CallOutcome:
+def view_power(state: View, context: CallContext, account: bytes) -> CallOutcome:
     """`powerOf`: an account's power, and what of it votes in the present set."""
     power = read_validator(state, account).power
     return CallOutcome(output=encode_result("powerOf", power, power_of(state, account)))
 
 
-def view_validators(state: WorkingState, context: CallContext) -> CallOutcome:
+def view_validators(state: View, context: CallContext) -> CallOutcome:
     """`validators`: the present set with voting powers, by address."""
     members = read_validators(state)
     return CallOutcome(
