@@ -28,3 +28,8 @@ def in_coins(amount: int, digits: int | None = None) -> str:
     decimals = f"{rest:018d}"
     decimals = decimals.rstrip("0") if digits is None else decimals[:digits]
     return f"{'-' if amount < 0 else ''}{whole}{'.' if decimals else ''}{decimals}"
+
+
+def coins_text(amount: int) -> str:
+    """10^-18 coin as a person says it: 1 coin, 2.5 coins."""
+    return f"{in_coins(amount)} {'coin' if amount == COIN else 'coins'}"

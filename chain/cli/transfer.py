@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chain.cli.amounts import in_coins
+from chain.cli.amounts import coins_text
 from chain.crypto import checksum_address
 from chain.errors import LyceumError
 
@@ -47,8 +47,8 @@ async def make_transfer(url: str, transfer: Transfer, wait_seconds: float) -> No
         available = await _balance(node, transfer.sender)
         if available < transfer.amount:
             raise TransferFailed(
-                f"{checksum_address(transfer.sender)} has {in_coins(available)} coins; "
-                f"{in_coins(transfer.amount)} and a fee are needed"
+                f"{checksum_address(transfer.sender)} has {coins_text(available)}; "
+                f"{coins_text(transfer.amount)} and a fee are needed"
             )
         key = transfer.unlock()
         try:
@@ -81,7 +81,7 @@ async def _receipt(node: NodeClient, hash_: str, seconds: float) -> dict[str, An
 def _told(receipt: dict[str, Any], transfer: Transfer) -> str:
     """One line on an included transfer. Raises TransferFailed where it was reverted."""
     height = int(receipt["blockNumber"], 16)
-    fee = in_coins(int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16))
+    fee = coins_text(int(receipt["gasUsed"], 16) * int(receipt["effectiveGasPrice"], 16))
     if int(receipt["status"], 16) != 1:
-        raise TransferFailed(f"it was reverted in block {height}; that cost a fee of {fee} coins")
-    return f"block {height}: {in_coins(transfer.amount)} coins to {checksum_address(transfer.to)}, fee {fee} coins"
+        raise TransferFailed(f"it was reverted in block {height}; that cost a fee of {fee}")
+    return f"block {height}: {coins_text(transfer.amount)} to {checksum_address(transfer.to)}, fee {fee}"

@@ -8,7 +8,7 @@ import getpass
 import sys
 from pathlib import Path
 
-from chain.cli.amounts import coins, in_coins
+from chain.cli.amounts import coins, coins_text
 from chain.cli.keystore import (
     StoredAccount,
     add_account,
@@ -189,13 +189,13 @@ def key_of_mnemonic(words: str, index: int) -> bytes:
 def balance(arguments: argparse.Namespace) -> int:
     if arguments.account:
         address = address_named(arguments.keystore, arguments.account)
-        print(f"{in_coins(asyncio.run(balances(arguments.rpc, [address]))[0])} coins")
+        print(coins_text(asyncio.run(balances(arguments.rpc, [address]))[0]))
         return 0
     accounts, _ = list_accounts(arguments.keystore)
     if not accounts:
         raise UsageError(f"{arguments.keystore} holds no accounts: give an address")
     amounts = asyncio.run(balances(arguments.rpc, [account.address for account in accounts]))
-    rows = [(a.name, str(a), f"{in_coins(amount)} coins") for a, amount in zip(accounts, amounts, strict=True)]
+    rows = [(a.name, str(a), coins_text(amount)) for a, amount in zip(accounts, amounts, strict=True)]
     print("\n".join(aligned(rows, [False] * 3)))
     return 0
 
