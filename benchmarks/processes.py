@@ -1,11 +1,13 @@
-"""Home of what benchmarks and system tests need of processes: free ports, CPU time, a clean stop."""
+"""Home of what benchmarks need of processes: free ports, CPU time by thread, the machine, a clean stop."""
 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 
 def free_port() -> int:
@@ -16,9 +18,36 @@ def free_port() -> int:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process so far, all its threads (Linux)."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return _ticks(Path(f"/proc/{pid}/stat")) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds_by_thread(pid: int) -> dict[str, float]:
+    """The same of each thread that lives, by name; threads of one name are added up."""
+    found: dict[str, float] = {}
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
+        name = "event loop" if task.name == str(pid) else (task / "comm").read_text().strip()
+        found[name] = found.get(name, 0.0) + _ticks(task / "stat") / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def _ticks(stat: Path) -> int:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def machine() -> dict[str, str | int]:
+    """What figures were measured on."""
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "processor": model,
+        "cores": os.cpu_count() or 0,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = 20) -> int:

@@ -1,7 +1,9 @@
-"""How many transfers a node includes, and what CPU time each costs it: single calls and batches, with a profile.
+"""Home of the question what a transfer costs a node: included a second, and CPU time of the node's process for each.
 
-One node process with 1 s blocks, the whole path: JSON-RPC, signature recovery, pool, execution, state root, receipts,
-consensus with its synced log, and the store. The load comes pre-signed from this process over kept-alive sockets.
+One node process with 1 s blocks, the whole path: JSON-RPC, recovery of senders, pool, execution, state root, receipts,
+consensus with its synced log, and the store. The transfers are signed before the clock starts, each goes to a new
+account. Modes take turns for several repetitions in one node, figures are medians; what an idle node takes is told,
+not taken off.
 """
 
 from __future__ import annotations
@@ -11,156 +13,56 @@ import asyncio
 import json
 import os
 import pstats
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
+import uvloop
 
-from benchmarks.processes import cpu_seconds, free_port, stop
-from chain.crypto import address_of, sha256
+from benchmarks.load import Connection, Load, presigned, sender_addresses
+from benchmarks.processes import cpu_seconds, cpu_seconds_by_thread, free_port, machine, stop
+from chain.crypto import address_of
 from chain.genesis import DEVELOPMENT_CHAIN_ID, genesis_json
 from chain.keys import load_or_make_plain_key
-from chain.transactions import sign_transaction
-from chain.types import COIN, GWEI
+from chain.types import COIN
 
-SENDERS = 500
-IN_FLIGHT = 32
-BATCH = 100
+MODES = {"single calls": (1, 32), "batches of 100": (100, 4)}  # calls a request, requests in flight
+START_SECONDS = 60
+IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One run's figures."""
+class Run:
+    """What one repetition of one mode gave; `threads` is CPU milliseconds a transfer by thread."""
 
     mode: str
     transfers: int
-    seconds: float
     included_per_second: float
     cpu_ms_per_transfer: float
+    threads: dict[str, float]
     blocks: int
+    largest_block: int
+    slowest_answer_ms: float  # to a call for the height, sent 20 times a second
 
 
-class Connection:
-    """One kept-alive HTTP connection that sends prepared bodies, with as little work as a client can do."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    @classmethod
-    async def open(cls, port: int) -> Connection:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 24))
-
-    async def post(self, body: bytes) -> bytes:
-        head = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        self._writer.write(head % len(body) + body)
-        header = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(header.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        return await self._reader.readexactly(length)
-
-    async def call(self, method: str, *parameters: Any) -> Any:
-        body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
-        answer = orjson.loads(await self.post(body))
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-
-def sender_keys() -> list[bytes]:
-    return [sha256(b"benchmark sender" + number.to_bytes(4, "big")) for number in range(SENDERS)]
-
-
-def write_network(directory: Path) -> None:
+def write_network(directory: Path, senders: int) -> None:
     """A genesis with funded senders and one validator whose key lies beside it."""
     key = load_or_make_plain_key(directory / "validator.key")
     genesis = genesis_json(
         chain_id=DEVELOPMENT_CHAIN_ID,
         time_ms=time.time_ns() // 1_000_000,
-        balances={address_of(sender): 1000 * COIN for sender in sender_keys()},
+        balances=dict.fromkeys(sender_addresses(senders), 10_000 * COIN),
         validators=[(address_of(key), 1_000_000, 1_000 * COIN)],
         tasks=[],
         parameters={},
     )
     (directory / "genesis.json").write_bytes(genesis)
-
-
-def presigned(per_sender: int, first_nonce: int) -> list[bytes]:
-    """Raw transfers, nonce by nonce over all senders, so that every sender's next one is never far."""
-    keys = sender_keys()
-    return [
-        sign_transaction(
-            kind=2,
-            chain_id=DEVELOPMENT_CHAIN_ID,
-            nonce=first_nonce + nonce,
-            max_priority_fee_per_gas=GWEI,
-            max_fee_per_gas=1000 * GWEI,
-            gas_limit=21_000,
-            to=sha256(b"receiver" + number.to_bytes(4, "big") + nonce.to_bytes(4, "big"))[:20],
-            value=1 + nonce,
-            data=b"",
-            key=key,
-        )
-        for nonce in range(per_sender)
-        for number, key in enumerate(keys)
-    ]
-
-
-def bodies(raws: list[bytes], batch: int) -> list[bytes]:
-    calls = [
-        {"jsonrpc": "2.0", "id": i, "method": "eth_sendRawTransaction", "params": ["0x" + raw.hex()]}
-        for i, raw in enumerate(raws)
-    ]
-    if batch == 1:
-        return [orjson.dumps(call) for call in calls]
-    return [orjson.dumps(calls[start : start + batch]) for start in range(0, len(calls), batch)]
-
-
-async def offer(port: int, requests: list[bytes], in_flight: int) -> None:
-    """Send every request, at most so many at a time; an answer with an error ends the run."""
-    queue = iter(requests)
-
-    async def work() -> None:
-        connection = await Connection.open(port)
-        for body in queue:
-            answer = await connection.post(body)
-            if b'"error"' in answer:
-                raise RuntimeError(f"the node refused a transfer: {answer[:300]!r}")
-
-    await asyncio.gather(*(work() for _ in range(in_flight)))
-
-
-async def included(connection: Connection, count: int, first_block: int) -> int:
-    """Wait until the blocks above `first_block` hold `count` transfers; returns the last one's height."""
-    height, seen = first_block, 0
-    while seen < count:
-        tip = int(await connection.call("eth_blockNumber"), 16)
-        while height < tip and seen < count:
-            height += 1
-            seen += int(await connection.call("eth_getBlockTransactionCountByNumber", hex(height)), 16)
-        await asyncio.sleep(0.05)
-    return height
-
-
-async def measure(port: int, pid: int, mode: str, raws: list[bytes], batch: int, in_flight: int) -> Result:
-    requests = bodies(raws, batch)
-    control = await Connection.open(port)
-    first_block = int(await control.call("eth_blockNumber"), 16)
-    started, cpu = time.monotonic(), cpu_seconds(pid)
-    await offer(port, requests, in_flight)
-    last = await included(control, len(raws), first_block)
-    seconds, cpu = time.monotonic() - started, cpu_seconds(pid) - cpu
-    return Result(
-        mode=mode,
-        transfers=len(raws),
-        seconds=round(seconds, 2),
-        included_per_second=round(len(raws) / seconds, 1),
-        cpu_ms_per_transfer=round(cpu * 1000 / len(raws), 4),
-        blocks=last - first_block,
-    )
 
 
 def start_node(directory: Path, port: int, profile: Path | None) -> subprocess.Popen[bytes]:
@@ -174,66 +76,148 @@ def start_node(directory: Path, port: int, profile: Path | None) -> subprocess.P
 
 
 async def wait_ready(port: int, node: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        if node.poll() is not None:
-            raise RuntimeError(f"the node ended at start:\n{log.read_text()}")
+    """Until the first block. RuntimeError with the node's log if it does not come."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and node.poll() is None:
         try:
             connection = await Connection.open(port)
-            if int(await connection.call("eth_blockNumber"), 16) >= 1:
+            height = int(await connection.call("eth_blockNumber"), 16)
+            connection.close()
+            if height:
                 return
         except OSError:
             pass
         await asyncio.sleep(0.1)
-    raise RuntimeError("the node did not come up within a minute")
+    raise RuntimeError(f"the node did not come up:\n{log.read_text()}")
 
 
-async def play(directory: Path, per_sender: int, profile: Path | None) -> list[Result]:
+async def measure(port: int, pid: int, mode: str, raws: Sequence[bytes]) -> Run:
+    """One repetition: from the first request until the last transfer is in a block."""
+    load = Load(port, *MODES[mode])
+    cpu, threads = cpu_seconds(pid), cpu_seconds_by_thread(pid)
+    seconds = await load.run(raws)
+    cpu = cpu_seconds(pid) - cpu
+    by_thread = {name: at - threads.get(name, 0.0) for name, at in cpu_seconds_by_thread(pid).items()}
+    return Run(
+        mode=mode,
+        transfers=len(raws),
+        included_per_second=round(len(raws) / seconds, 1),
+        cpu_ms_per_transfer=round(cpu * 1000 / len(raws), 4),
+        threads={name: round(spent * 1000 / len(raws), 4) for name, spent in by_thread.items() if spent},
+        blocks=len(load.blocks),
+        largest_block=max(load.blocks),
+        slowest_answer_ms=round(max(load.answer_seconds) * 1000, 1),
+    )
+
+
+async def idle_cpu_ms(pid: int) -> float:
+    """CPU milliseconds a second of a node that makes empty blocks."""
+    cpu = cpu_seconds(pid)
+    await asyncio.sleep(IDLE_SECONDS)
+    return round((cpu_seconds(pid) - cpu) * 1000 / IDLE_SECONDS, 1)
+
+
+async def play(directory: Path, options: argparse.Namespace, profile: Path | None) -> tuple[list[Run], float]:
+    """All repetitions in one fresh node, and what it takes idle."""
+    write_network(directory, options.senders)
     port = free_port()
     node = start_node(directory, port, profile)
     try:
         await wait_ready(port, node, directory / "node.log")
-        results = []
-        nonce = 0
-        for mode, batch, in_flight in (("warm-up", BATCH, 4), ("single", 1, IN_FLIGHT), ("batch of 100", BATCH, 4)):
-            count = 4 if mode == "warm-up" else per_sender
-            raws = presigned(count, nonce)
-            nonce += count
-            results.append(await measure(port, node.pid, mode, raws, batch, in_flight))
-        return [result for result in results if result.mode != "warm-up"]
+        idle = await idle_cpu_ms(node.pid)
+        nonce, runs = 0, []
+        for repetition in range(options.repetitions + 1):  # the first one warms up
+            for mode in options.modes:
+                count = options.per_sender if repetition else 1
+                raws = list(presigned(options.senders, range(nonce, nonce + count)))
+                nonce += count
+                runs.append(await measure(port, node.pid, mode, raws))
+        return runs[len(options.modes) :], idle
     finally:
         stop(node)
 
 
-def table(results: list[Result]) -> str:
-    lines = ["| mode | transfers | included/s | CPU ms per transfer | blocks |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {r.mode} | {r.transfers} | {r.included_per_second} | {r.cpu_ms_per_transfer} | {r.blocks} |"
-        for r in results
+def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Medians over the repetitions of each mode."""
+    summary: dict[str, dict[str, Any]] = {}
+    for mode in dict.fromkeys(run.mode for run in runs):
+        chosen = [run for run in runs if run.mode == mode]
+        names = sorted({name for run in chosen for name in run.threads})
+        summary[mode] = {
+            "transfers": sum(run.transfers for run in chosen),
+            "included_per_second": statistics.median(run.included_per_second for run in chosen),
+            "cpu_ms_per_transfer": statistics.median(run.cpu_ms_per_transfer for run in chosen),
+            "cpu_ms_per_transfer_range": [
+                min(run.cpu_ms_per_transfer for run in chosen),
+                max(run.cpu_ms_per_transfer for run in chosen),
+            ],
+            "threads": {name: statistics.median(run.threads.get(name, 0.0) for run in chosen) for name in names},
+            "largest_block": max(run.largest_block for run in chosen),
+            "slowest_answer_ms": statistics.median(run.slowest_answer_ms for run in chosen),
+        }
+    return summary
+
+
+def table(summary: dict[str, dict[str, Any]], idle: float) -> str:
+    lines = [
+        "| mode | transfers | included/s | CPU ms per transfer (lowest, highest) | largest block | slowest answer ms |",
+        "|---|---|---|---|---|---|",
     ]
+    for mode, row in summary.items():
+        low, high = row["cpu_ms_per_transfer_range"]
+        lines.append(
+            f"| {mode} | {row['transfers']} | {row['included_per_second']} | {row['cpu_ms_per_transfer']} "
+            f"({low}, {high}) | {row['largest_block']} | {row['slowest_answer_ms']} |"
+        )
+    lines.append(f"\nIdle, with empty blocks, the node takes {idle} CPU ms a second. CPU us per transfer by thread:")
+    for mode, row in summary.items():
+        shares = ", ".join(f"{name} {1000 * spent:.1f}" for name, spent in row["threads"].items() if spent >= 0.0005)
+        lines.append(f"- {mode}: {shares}")
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks transfers", description=__doc__)
-    parser.add_argument("--per-sender", type=int, default=40, help=f"transfers a sender, of {SENDERS} senders")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--profile", action="store_true", help="a second run under cProfile, and where its time went")
-    arguments = parser.parse_args(argv)
+    options = _options(argv)
     with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary)
-        write_network(directory)
-        results = asyncio.run(play(directory, arguments.per_sender, None))
-    print(table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
-    if arguments.profile:
-        with tempfile.TemporaryDirectory() as temporary:
-            directory = Path(temporary)
-            write_network(directory)
-            asyncio.run(play(directory, arguments.per_sender, directory / "profile"))
-            print("\nThe event loop's thread (cProfile slows it; read the shares, not the times):")
-            pstats.Stats(str(directory / "profile")).sort_stats("tottime").print_stats(30)
+        runs, idle = uvloop.run(play(Path(temporary), options, None))
+    summary = summarise(runs)
+    print(table(summary, idle))
+    if options.json:
+        content = {
+            "machine": machine(),
+            "senders": options.senders,
+            "idle_cpu_ms_per_second": idle,
+            "medians": summary,
+            "runs": [asdict(run) for run in runs],
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    if options.profile:
+        show_profile(options)
     return 0
+
+
+def show_profile(options: argparse.Namespace) -> None:
+    """Another node, its event loop under cProfile."""
+    for mode in options.modes:
+        with tempfile.TemporaryDirectory() as temporary:
+            profile = Path(temporary) / "profile"
+            chosen = argparse.Namespace(**{**vars(options), "modes": [mode], "repetitions": 1})
+            uvloop.run(play(Path(temporary), chosen, profile))
+            for path in sorted(Path(temporary).glob("profile*")):
+                thread = path.suffix[1:] or "event loop"
+                print(f"\n{mode}, {thread}: (cProfile slows it; read the shares, not the times)")
+                pstats.Stats(str(path)).sort_stats("tottime").print_stats(options.profile)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks transfers", description=__doc__)
+    parser.add_argument("--senders", type=int, default=1000)
+    parser.add_argument("--per-sender", type=int, default=20, help="transfers of a sender in each repetition")
+    parser.add_argument("--repetitions", type=int, default=5, help="of each mode, in turns")
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--profile", type=int, nargs="?", const=30, metavar="LINES", help="also where time goes")
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

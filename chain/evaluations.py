@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from chain.abi import EVENTS
@@ -20,6 +19,7 @@ from chain.learning_store import read_custodian, read_round, read_spec, read_tas
 from chain.node import Committed
 from chain.state import View
 from chain.tasks import TaskSpec, parse_spec
+from chain.threads import workers
 from learning.commitment import weights_bytes
 from learning.evaluation import Evaluator
 from learning.initial import initial_weights
@@ -49,7 +49,7 @@ class Evaluations:
         self._chain = chain
         self._blobs = blobs
         self._backend, self._threads = backend, threads
-        self._worker = ThreadPoolExecutor(1, "evaluation")
+        self._worker = workers(1, "evaluation")
         self._running: tuple[bytes, int] | None = None
         self._evaluators: dict[bytes, Evaluator] = {}
         self._missing: tuple[bytes, ...] = ()
