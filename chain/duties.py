@@ -28,12 +28,12 @@ def due(
     height: int,
     address: bytes,
     *,
-    has_blob: Callable[[bytes], bool],
+    blob_size: Callable[[bytes], int | None],
     records: Mapping[tuple[bytes, int], bytes],
 ) -> list[Duty]:
     """What validator `address` should call in the block of `height`, the one after the view's.
 
-    `records` are the records that it computed itself, by task and round.
+    `blob_size` tells the length of a blob that is held, None for others; `records` are the records that it computed itself, by task and round.
     """
     powers = dict(read_validators(view))
     if address not in powers:
@@ -50,13 +50,13 @@ def due(
 
 
 def _holding(
-    view: View, task: bytes, cycle: int, phase: Phase, address: bytes, has_blob: Callable[[bytes], bool]
+    view: View, task: bytes, cycle: int, phase: Phase, address: bytes, blob_size: Callable[[bytes], int | None]
 ) -> list[Duty]:
-    """Attest the committed blobs that are at hand, all known ones at once."""
+    """Attest the committed blobs that are at hand and of the committed size, all known ones at once."""
     round_ = read_round(view, task, cycle) if cycle >= 0 and phase in (Phase.OPEN, Phase.COMMIT, Phase.HOLD) else None
     if round_ is None or round_.status is not RoundStatus.COMMITTING:
         return []
-    held = [has_blob(update.sealed_root) for update in round_.updates]
+    held = [blob_size(update.sealed_root) == update.size for update in round_.updates]
     bitmap = bytes(
         sum(1 << bit for bit, here in enumerate(held[start : start + 8]) if here) for start in range(0, len(held), 8)
     )

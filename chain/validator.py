@@ -44,7 +44,7 @@ class Validator:
             self._chain.store,
             height + 1,
             self._address,
-            has_blob=self._blobs.has,
+            blob_size=self._blobs.size,
             records=self._evaluations.records,
         )
         fresh = [duty for duty in duties if self._sent.get(duty.name, -RESEND_BLOCKS) + RESEND_BLOCKS <= height]
