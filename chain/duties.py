@@ -33,7 +33,8 @@ def due(
 ) -> list[Duty]:
     """What validator `address` should call in the block of `height`, the one after the view's.
 
-    `blob_size` tells the length of a blob that is held, None for others; `records` are the records that it computed itself, by task and round.
+    `blob_size` tells the length of a blob that is held, None for others; `records` are the records that it computed
+    itself, by task and round.
     """
     powers = dict(read_validators(view))
     if address not in powers:
@@ -43,7 +44,7 @@ def due(
         if entry.status is not TaskStatus.ACTIVE:
             continue
         duties += _holding(
-            view, entry.task, entry.clock.cycle_of(height), entry.clock.phase_of(height), address, has_blob
+            view, entry.task, entry.clock.cycle_of(height), entry.clock.phase_of(height), address, blob_size
         )
         duties += _settling(view, entry.task, height, address, powers, records)
     return duties
