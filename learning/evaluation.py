@@ -28,7 +28,7 @@ from learning.reference import predictions
 SHIFT_MAX = 40
 THREADS_MAX = 64
 _SCALED_MAX = 2**62  # the magnitudes of all scaled steps add up to less, so no order of adding overflows
-_ROWS_MIN = 64  # samples that are worth a thread
+_PRODUCTS_MIN = 2**23  # of one part of a batch: handing it to another thread takes as long as half of them
 _Part = TypeVar("_Part")
 
 # By the order of preference of "auto".
@@ -65,6 +65,9 @@ class Evaluator:
         if reason is not None:
             raise NoExactBackend(f"backend {self.backend} is disabled ({reason}): use another, or another machine")
         self._backend = BACKENDS[self.backend](architecture)
+        # Kept, as an architecture works them out each time it is asked, which takes longer than a small batch.
+        self.parameters, self.classes = architecture.parameters, architecture.classes
+        self._width = architecture.input_width
 
     def prepare(self, weights: Int32Array) -> PreparedModel:
         """The model of parameters int32[P] in the backend's own form, to be used with many batches."""
@@ -122,21 +125,20 @@ class Evaluator:
         """Raises InvalidSamples where inputs are of another width."""
         assert inputs.dtype == np.uint8, inputs.dtype
         assert inputs.ndim == 2, inputs.shape
-        if inputs.shape[1] != self.architecture.input_width:
-            raise InvalidSamples(f"samples of {inputs.shape[1]} bytes: the model takes {self.architecture.input_width}")
+        if inputs.shape[1] != self._width:
+            raise InvalidSamples(f"samples of {inputs.shape[1]} bytes: the model takes {self._width}")
 
     def check_samples(self, inputs: UInt8Array, labels: Int64Array) -> None:
         """Raises InvalidSamples where inputs are of another width, or a label is no class."""
         self.check_inputs(inputs)
         assert labels.dtype == np.int64, labels.dtype
         assert labels.shape == inputs.shape[:1], (labels.shape, inputs.shape)
-        classes = self.architecture.classes
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-            raise InvalidSamples(f"labels from {labels.min()} to {labels.max()}: use 0 to {classes - 1}")
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= self.classes:
+            raise InvalidSamples(f"labels from {labels.min()} to {labels.max()}: use 0 to {self.classes - 1}")
 
     def _check_weights(self, weights: Int32Array) -> None:
         assert weights.dtype == np.int32, weights.dtype
-        assert weights.shape == (self.architecture.parameters,), weights.shape
+        assert weights.shape == (self.parameters,), weights.shape
         if weights.max() > PARAMETER_MAX or weights.min() < -PARAMETER_MAX:
             raise InvalidSamples(f"parameters from {weights.min()} to {weights.max()}: keep within +-{PARAMETER_MAX}")
 
@@ -160,19 +162,22 @@ class PreparedModel:
     def logits(self, inputs: UInt8Array) -> Int64Array:
         """int64[B, classes] in units of 2^-logit_exponent."""
         self._evaluator.check_inputs(inputs)
-        parts = _parts(len(inputs) // _ROWS_MIN, self._evaluator.threads, len(inputs))
-        return _joined(spread(parts, lambda part: self._model.logits(inputs[part])))
+        return _joined(spread(self._rows(inputs), lambda part: self._model.logits(inputs[part])))
 
     def losses(self, inputs: UInt8Array, labels: Int64Array) -> Int64Array:
         """Loss int64[B] of each sample in 2^-20 nat."""
         self._evaluator.check_samples(inputs, labels)
-        parts = _parts(len(inputs) // _ROWS_MIN, self._evaluator.threads, len(inputs))
-        return _joined(spread(parts, lambda part: self._model.losses(inputs[part], labels[part])))
+        return _joined(spread(self._rows(inputs), lambda part: self._model.losses(inputs[part], labels[part])))
 
     def correct(self, inputs: UInt8Array, labels: Int64Array) -> int:
         """How many samples have their label's logit highest; of equal logits the lowest class counts."""
         self._evaluator.check_samples(inputs, labels)
         return int((predictions(self.logits(inputs)) == labels).sum())
+
+    def _rows(self, inputs: UInt8Array) -> list[slice]:
+        """The batch, cut into as many parts as are worth a thread."""
+        worth = len(inputs) * self._evaluator.parameters // _PRODUCTS_MIN
+        return _parts(len(inputs), min(self._evaluator.threads, max(1, worth)))
 
 
 def self_test(threads: Sequence[int] = (1, 2)) -> dict[str, str | None]:
@@ -201,10 +206,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="evaluation")
 
 
-def _parts(units: int, threads: int, length: int | None = None) -> list[slice]:
-    """`length` (if not given, `units`) items in runs for the threads: a run for each, but no more runs than units."""
-    total, count = units if length is None else length, max(1, min(threads, units))
-    return [slice(*pair) for pair in pairwise(total * part // count for part in range(count + 1))]
+def _parts(items: int, most: int) -> list[slice]:
+    """So many items in runs of about the same length: at most so many runs, but one, though it be empty."""
+    count = max(1, min(most, items))
+    return [slice(*pair) for pair in pairwise(items * part // count for part in range(count + 1))]
 
 
 def _joined(parts: list[Int64Array]) -> Int64Array:
