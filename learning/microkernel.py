@@ -16,12 +16,19 @@ from numba.extending import intrinsic
 from learning.architecture import ACTIVATION_MAX
 
 
+def _features() -> str:
+    """What numba compiles for: as it was told, or what LLVM finds here, which on some systems is nothing."""
+    if config.CPU_FEATURES is not None:
+        return str(config.CPU_FEATURES)
+    try:
+        return str(llvmlite.binding.get_host_cpu_features().flatten())
+    except RuntimeError:
+        return ""
+
+
 def _lanes_and_rows() -> tuple[int, int]:
     """int32 lanes of a vector, and rows of a tile, that keep a tile of two vectors a row in the registers there are."""
-    features = config.CPU_FEATURES
-    if features is None:
-        features = llvmlite.binding.get_host_cpu_features().flatten()
-    enabled = features.split(",")
+    enabled = _features().split(",")
     if "+avx512bw" in enabled:
         return 16, 8
     return (8, 6) if "+avx2" in enabled else (4, 4)
