@@ -44,12 +44,12 @@ ADDRESSES = tuple(address_of(key) for key in KEYS)
 class LiveChain:
     """A node whose validator is the test: `block` makes and commits one on the tip, from what the pool offers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, task: str = "wine") -> None:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
         self._thread.start()
         keys = RoleKeys(directory=directory)
-        make_development_chain(directory, "wine", 1000)
+        make_development_chain(directory, task, 1000)
         opened = open_directory(directory, None, None, 1000)
         validator = load_or_make_plain_key(keys.validator)
         self.proposer = address_of(validator)
