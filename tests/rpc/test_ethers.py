@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
+from tests.rpc.ethers import NotInstalled, installed
 from tests.rpc.live import KEYS, LiveChain
 
-PACKAGE = Path(__file__).parent.parent / "system" / "ethers"
-INSTALL_SECONDS_MAX = 120
 STORY_SECONDS_MAX = 60
 BLOCK_SECONDS = 0.1
 
 
-def installed() -> Path:
-    """A folder with ethers in it, made once for each lock file; skips where that can't be."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not installed")
-    name = "ethers-" + hashlib.sha256((PACKAGE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lyceum" / name
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(PACKAGE / file, folder / file)
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS_MAX
-            )
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"npm ci did not end within {INSTALL_SECONDS_MAX} s")
-        if done.returncode:
-            pytest.skip(f"npm ci failed: {done.stderr.strip()[-300:]}")
-        (folder / "complete").touch()
-    shutil.copy(PACKAGE / "story.mjs", folder / "story.mjs")
-    return folder
-
-
 def test_ethers_sends_reads_follows_and_understands_errors(live: LiveChain) -> None:
-    folder = installed()
+    try:
+        folder = installed()
+    except NotInstalled as reason:
+        pytest.skip(str(reason))
     stop = threading.Event()
 
     def make_blocks() -> None:

@@ -2,81 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from chain.abi import decode_event
-from chain.clock import Phase
 from chain.codec import block_hash, decode_header
 from chain.crypto import address_of
 from chain.keys import load_or_make_plain_key
 from chain.merkle import decode_proof, verify
 from chain.types import CONTRACT_ADDRESS, Log
 from learning.commitment import blob_root, weights_from_bytes, weights_root
-from learning.datasets import Dataset
 from learning.record import Record
 from learning.shards import decode_manifest
-from tests.rpc.live import ADDRESSES, KEYS, AnsweredError, LiveChain
+from tests.rpc.live import ADDRESSES, AnsweredError, LiveChain
+from tests.rpc.rounds import CONTRACT, ROUNDS, PlayedChain, Reward
 
-CONTRACT = "0x" + CONTRACT_ADDRESS.hex()
 MINERS = ["0x" + address.hex() for address in ADDRESSES]
-ROUNDS = 2
 NAT = 1 << 20
 
 
-def train_on(task: Any, weights: NDArray[np.int32], data: Dataset) -> NDArray[np.int64]:
-    from learning.trainer import Training, train
-
-    return train(task.architecture, weights, data, Training(steps=60), seed=7)
-
-
-async def play(live: LiveChain, directory: Path) -> None:
-    """Let miners and custodian act on every block until the rounds are settled."""
-    from chain.roles.client import Account, NodeClient
-    from chain.roles.custodian import Custodian, read_custodies
-    from chain.roles.journal import Journal
-    from chain.roles.miner import Course, TaskMiner
-
-    custodian_key = load_or_make_plain_key(live.keys.custodian)
-    async with NodeClient(live.url) as node:
-        custodies = read_custodies(live.keys.directory / "roles" / "custodian")
-        custodian = Custodian(node, Account(node, custodian_key), custodies)
-        miners = []
-        for place, key in enumerate(KEYS, 1):
-            course = Course(task="digits", data=f"digits#{place}/{len(KEYS)}")
-            miners.append(TaskMiner(node, Account(node, key), course, Journal(directory / str(place)), train_on, 0))
-        settled = 0
-        while settled < ROUNDS:
-            assert live.height < 100, "the rounds are not settled in time"
-            await custodian.act(live.height)
-            for miner in miners:
-                await miner.work(await miner.follow(live.height), live.height)
-            await asyncio.to_thread(live.block)
-            for _ in range(200):
-                if not (await node.call("learn_status"))["evaluationBacklog"]:
-                    break
-                await asyncio.sleep(0.02)
-            await asyncio.sleep(0.01)  # the validator's own calls reach the pool
-            settled = (await node.call("learn_tasks"))[0]["settledRounds"]
-        while live.clock.phase_of(live.height + 1) is not Phase.HOLD:
-            await asyncio.to_thread(live.block)
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedChain]:
+    chain = PlayedChain(tmp_path_factory.mktemp("played"))
+    yield chain
+    chain.live.close()
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveChain]:
-    live = LiveChain(tmp_path_factory.mktemp("taught"), "digits")
-    try:
-        asyncio.run(play(live, tmp_path_factory.mktemp("miners")))
-        yield live
-    finally:
-        live.close()
+def taught(played: PlayedChain) -> LiveChain:
+    return played.live
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +74,29 @@ def test_a_round_tells_who_was_paid_what_and_why(taught: LiveChain, task: str) -
         assert shown["record"]["lossBeforeNats"] == record.loss_before / NAT
     assert paid, "no update was worth anything: the rounds show nothing"
     assert taught.call("learn_round", task, 29) is None
+
+
+def rewards(live: LiveChain) -> list[Reward]:
+    """Every reward since genesis, as the logs tell."""
+    return [
+        Reward(
+            task="0x" + event["task"].hex(),
+            miner="0x" + event["miner"].hex(),
+            round=event["round"],
+            amount=event["amount"],
+            transaction=event["log"]["transactionHash"],
+        )
+        for event in events(live, "Rewarded")
+    ]
+
+
+def test_web3_and_ethers_follow_the_rewards(played: PlayedChain) -> None:
+    paid = rewards(played.live)
+    assert paid
+    assert played.heard_by_web3 == paid
+    if played.ethers_skipped:
+        pytest.skip(played.ethers_skipped)
+    assert played.heard_by_ethers == paid
 
 
 def test_the_head_is_a_blob_whose_root_is_the_task_s(taught: LiveChain, task: str) -> None:
