@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from chain.errors import InvalidInput
 from chain.executor import Chain
@@ -13,6 +12,8 @@ from chain.mempool import Mempool
 from chain.state import KIND_ACCOUNT, decode_account
 from chain.threads import workers
 from chain.transactions import InvalidTransaction, Transaction, decode, recover_senders
+
+ACCOUNTS_MAX = 1 << 16
 
 Outcome = bytes | Exception
 
@@ -26,18 +27,24 @@ class Intake:
         self._chain = chain
         self._workers = workers(2, "senders")
         self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]] = []
+        self._accounts: dict[bytes, tuple[int, int]] = {}  # read since the last block
 
     def close(self) -> None:
         self._workers.shutdown(cancel_futures=True)
 
     def account(self, address: bytes) -> tuple[int, int]:
         """Nonce and balance at the tip."""
-        stored = self._chain.store.get(KIND_ACCOUNT + address)
-        return decode_account(stored) if stored is not None else (0, 0)
+        known = self._accounts.get(address)
+        if known is None:
+            if len(self._accounts) >= ACCOUNTS_MAX:
+                self._accounts.clear()
+            stored = self._chain.store.get(KIND_ACCOUNT + address)
+            known = self._accounts[address] = decode_account(stored) if stored is not None else (0, 0)
+        return known
 
     def candidates(self, base_fee: int) -> list[Transaction]:
         """What the pool offers for a block on the tip, best tip first."""
-        account = cache(self.account)
+        account = self.account
         gas_limit = self._chain.parameters.block_gas_limit
         return self.pool.select(
             base_fee, gas_limit, lambda address: account(address)[0], lambda address: account(address)[1]
@@ -45,7 +52,8 @@ class Intake:
 
     def committed(self, transactions: Sequence[Transaction]) -> None:
         """Forget what a block included, and what it made stale."""
-        account = cache(self.account)
+        account = self.account
+        self._accounts.clear()
         self.pool.remove_committed(
             transactions, lambda address: account(address)[0], lambda address: account(address)[1]
         )
@@ -121,8 +129,12 @@ def decode_and_recover(requests: Sequence[Sequence[bytes]], chain_id: int) -> li
 
 
 def decode_committed(raws: Sequence[bytes], chain_id: int) -> list[Transaction]:
-    """Transactions of committed blocks: they were valid when they got there."""
+    """Transactions of committed blocks, in one recovery: they were valid when they got there."""
     transactions = [decode(raw, chain_id) for raw in raws]
-    recovered = recover_senders(transactions)
-    assert all(recovered), "a committed transaction has no sender"
+    recover_committed(transactions)
     return transactions
+
+
+def recover_committed(transactions: Sequence[Transaction]) -> None:
+    """Fill in the senders of transactions of committed blocks."""
+    assert all(recover_senders(transactions)), "a committed transaction has no sender"

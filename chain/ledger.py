@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chain import contract
 from chain.errors import InvalidInput
@@ -112,10 +113,16 @@ def apply_transaction(
         sender.balance -= transaction.value + intrinsic * price
         if transaction.value:
             state.account(transaction.to).balance += transaction.value
-        receipt = Receipt(status=1, gas_used=intrinsic, effective_gas_price=price, logs=())
+        receipt = _receipt_of_transfer(intrinsic, price)
     if tip:
         state.account(environment.proposer).balance += receipt.gas_used * tip
     return receipt
+
+
+@lru_cache(maxsize=1024)
+def _receipt_of_transfer(gas_used: int, price: int) -> Receipt:
+    """One object for all transfers at one price: a block is full of them, and many blocks are remembered."""
+    return Receipt(status=1, gas_used=gas_used, effective_gas_price=price, logs=())
 
 
 def call_contract(

@@ -13,19 +13,21 @@ from chain.codec import decode_block, decode_header, decode_receipt, decode_rece
 from chain.evaluations import Evaluations
 from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
-from chain.intake import Intake, decode_committed
+from chain.intake import Intake, recover_committed
 from chain.mempool import Mempool
 from chain.node import Committed, Node, priorities_before
 from chain.parameters import Parameters
+from chain.recent_values import UNKNOWN, RecentValues
 from chain.state import View
-from chain.transactions import Transaction
+from chain.transactions import Transaction, decode, fill_in_sender
 from chain.types import Block, Header, Receipt
 from chain.version import CLIENT_VERSION
 from consensus.types import ValidatorSet, Voter
 from rpc.backend import EvaluationResult, StateProof, Syncing, Tip, ValidatorStatus
 
 RECENT_BLOCKS = 64
-RECENT_TRANSACTIONS_MAX = 100_000
+RECENT_SENDERS_MAX = 1 << 16  # and as many that are older
+DECODED_AT_ONCE_MAX = 16  # transactions; more are decoded on a worker
 
 
 class Service:
@@ -40,7 +42,7 @@ class Service:
         self._tip = Tip(header=chain.tip, hash=chain.tip_hash)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._receipts: OrderedDict[int, tuple[Receipt, ...]] = OrderedDict()
-        self._transactions: OrderedDict[bytes, Transaction] = OrderedDict()
+        self._senders = RecentValues(RECENT_SENDERS_MAX)  # transaction hash -> sender
         self._block_callbacks: list[Callable[[Tip], None]] = []
         self._pending_callbacks: list[Callable[[Sequence[Transaction]], None]] = []
         node.followers.append(self._committed)
@@ -52,7 +54,7 @@ class Service:
         _keep(self._blocks, height, prepared.block, RECENT_BLOCKS)
         _keep(self._receipts, height, prepared.execution.receipts, RECENT_BLOCKS)
         for transaction in prepared.transactions:
-            _keep(self._transactions, transaction.raw, transaction, RECENT_TRANSACTIONS_MAX)
+            self._senders.put(transaction.hash, transaction.sender)
         self._tip = Tip(header=prepared.block.header, hash=prepared.hash)
         for callback in list(self._block_callbacks):
             callback(self._tip)
@@ -122,12 +124,24 @@ class Service:
         return StateAt(self._store, height)
 
     async def decode_transactions(self, raws: Sequence[bytes]) -> Sequence[Transaction]:
-        unknown = [raw for raw in raws if raw not in self._transactions]
-        fresh: dict[bytes, Transaction] = {}
-        if unknown:
-            decoded = await asyncio.to_thread(decode_committed, unknown, self.chain_id)
-            fresh = dict(zip(unknown, decoded, strict=True))
-        return [fresh.get(raw) or self._transactions[raw] for raw in raws]
+        if len(raws) <= DECODED_AT_ONCE_MAX:
+            return self._decode(raws)
+        return await asyncio.to_thread(self._decode, raws)
+
+    def _decode(self, raws: Sequence[bytes]) -> list[Transaction]:
+        """Recovery takes most of the time: senders of recent transactions are remembered."""
+        transactions = [decode(raw, self.chain_id) for raw in raws]
+        unknown = []
+        for transaction in transactions:
+            sender = self._senders.young(transaction.hash)
+            if sender is UNKNOWN:
+                sender = self._senders.old(transaction.hash)
+            if sender is None or sender is UNKNOWN:
+                unknown.append(transaction)
+            else:
+                fill_in_sender(transaction, sender)
+        recover_committed(unknown)
+        return transactions
 
     # -------------------------------------------------------------------------------------------- what comes in
 

@@ -25,13 +25,14 @@ class View(Protocol):
 
 
 class Account:
-    """An account while a block executes: nonce and balance, mutable."""
+    """An account while a block executes: nonce and balance, mutable, and as which it was read."""
 
-    __slots__ = ("balance", "nonce")
+    __slots__ = ("balance", "nonce", "read")
 
     def __init__(self, nonce: int, balance: int) -> None:
         self.nonce = nonce
         self.balance = balance
+        self.read = nonce, balance
 
 
 def encode_account(nonce: int, balance: int) -> bytes:
@@ -88,9 +89,10 @@ class WorkingState:
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Flat key -> new value (None: gone), sorted by key; only what really differs from the view."""
-        written: dict[bytes, bytes | None] = {}
+        get = self._view.get
+        changed = {key: value for key, value in self._values.items() if get(key) != value}
         for address, account in self._accounts.items():
-            empty = not account.nonce and not account.balance
-            written[KIND_ACCOUNT + address] = None if empty else encode_account(account.nonce, account.balance)
-        written.update(self._values)
-        return {key: written[key] for key in sorted(written) if self._view.get(key) != written[key]}
+            nonce, balance = account.nonce, account.balance
+            if (nonce, balance) != account.read:
+                changed[KIND_ACCOUNT + address] = encode_account(nonce, balance) if nonce or balance else None
+        return dict(sorted(changed.items()))

@@ -97,18 +97,12 @@ def finish(state: WorkingState, receipts: Sequence[Receipt], environment: Enviro
 
 
 def encode_all(receipts: Sequence[Receipt]) -> tuple[bytes, ...]:
-    """Encoded receipts; transfers at one price share their encoding."""
-    known: dict[tuple[int, int], bytes] = {}
-    encoded = []
+    """Encoded receipts; transfers at one price share a receipt, and so its encoding."""
+    known: dict[int, bytes] = {}
     for receipt in receipts:
-        if receipt.logs or not receipt.status:
-            encoded.append(encode_receipt(receipt))
-            continue
-        key = (receipt.gas_used, receipt.effective_gas_price)
-        if key not in known:
-            known[key] = encode_receipt(receipt)
-        encoded.append(known[key])
-    return tuple(encoded)
+        if id(receipt) not in known:
+            known[id(receipt)] = encode_receipt(receipt)
+    return tuple([known[id(receipt)] for receipt in receipts])
 
 
 def build_block(

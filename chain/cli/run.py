@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--task", metavar="NAME", help="new development chain: one task, by name or a CSV file's path")
     add("--no-mine", action="store_true", help="development chain: without its custodian and miners")
     add("--block-interval", type=float, default=1.0, metavar="SECONDS", help="new development chain: block time (1)")
+    add("--forget-votes", action="store_true", help="vote although the log of this key's votes is missing")
     add("--quiet", action="store_true", help="log lines instead of the live status")
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines")
     add("--evaluation", choices=("auto", "kernel", "float64", "reference"), default="auto", help="judge with this")
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             rpc_cors=tuple(arguments.rpc_cors),
             evaluation=arguments.evaluation,
             evaluation_threads=arguments.evaluation_threads,
+            forget_votes=arguments.forget_votes,
         )
         folder = (arguments.genesis.parent if arguments.genesis else directory.path) / BLOBS_NAME
         node = FullNode(directory, settings, key, folder)
@@ -87,6 +90,8 @@ def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, w
     """Run the node on an event loop until SIGINT or SIGTERM."""
     import uvloop
 
+    gc.collect()
+    gc.freeze()  # what is there at the start stays to the end: looking through it again would halt the loop
     profiles = Profiles() if arguments.profile else None
     if profiles:
         profiles.start()
