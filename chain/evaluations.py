@@ -50,6 +50,7 @@ class Evaluations:
         self._blobs = blobs
         self._backend, self._threads = backend, threads
         self._worker = workers(1, "evaluation")
+        self._worker_of_blobs = workers(1, "blobs")
         self._running: tuple[bytes, int] | None = None
         self._evaluators: dict[bytes, Evaluator] = {}
         self._missing: tuple[bytes, ...] = ()
@@ -68,14 +69,16 @@ class Evaluations:
     async def run(self) -> None:
         """Judge until cancelled. Raises SettledOtherwise, and what else makes judging impossible."""
         self._failure = asyncio.get_running_loop().create_future()
+        self._pin(self._awaited_blobs())
         self.judge_next()
         await self._failure
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
+        self._worker_of_blobs.shutdown()
 
-    def _failed(self, error: BaseException) -> None:
-        if self._failure is not None and not self._failure.done():
+    def _failed(self, error: BaseException | None) -> None:
+        if error is not None and self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
     def status(self) -> dict[str, Any]:
@@ -95,14 +98,36 @@ class Evaluations:
     def committed(self, committed: Committed) -> None:
         """Follow the chain: keep what commits name, check what was settled, and judge what is due."""
         header = committed.header
+        named: list[bytes] = []
         for receipt in committed.prepared.execution.receipts:
             for entry in receipt.logs:
                 if entry.topics[0] == EVENTS["UpdateCommitted"].topic:
-                    self._blobs.pin(entry.data[32:64])
+                    named.append(entry.data[32:64])
                 elif entry.topics[0] == EVENTS["RoundSettled"].topic:
                     self._compare(entry.topics[1], int.from_bytes(entry.topics[2], "big"))
-        self._blobs.expire(header.height)
+        self._pin(named, expire_at=header.height)
         self.judge_next()
+
+    def _pin(self, roots: list[bytes], expire_at: int = 0) -> None:
+        """Keep blobs that a commit names, then drop uploads whose time has come; on a worker, as both sync the disk."""
+
+        def work() -> None:
+            for root in roots:
+                self._blobs.pin(root)
+            self._blobs.expire(expire_at)
+
+        done = asyncio.get_running_loop().run_in_executor(self._worker_of_blobs, work)
+        done.add_done_callback(lambda job: None if job.cancelled() else self._failed(job.exception()))
+
+    def _awaited_blobs(self) -> list[bytes]:
+        """The updates of rounds under way: a crash may have come between their commit and their pinning."""
+        rounds = [
+            read_round(self._chain.store, entry.task, number)
+            for entry in read_tasks(self._chain.store)
+            if (state := read_task(self._chain.store, entry.task)) is not None
+            for number in (*state.pending, *state.unsettled)
+        ]
+        return [update.sealed_root for round_ in rounds if round_ for update in round_.updates]
 
     def _compare(self, task: bytes, number: int) -> None:
         """Stops the node, naming the field, where a settled record is not the one computed here."""

@@ -57,6 +57,7 @@ class NodeSettings:
     rpc_cors: tuple[str, ...] = ()
     evaluation: str = "auto"
     evaluation_threads: int = 1
+    forget_votes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,12 @@ class FullNode:
         self.chain = Chain(directory.store, directory.genesis)
         self.intake = Intake(self.chain, Mempool())
         vote_log = VoteLog(directory.path / VOTES_NAME)
+        if key and vote_log.created and self.chain.tip.height > 0 and not settings.forget_votes:
+            vote_log.discard()
+            raise DataDirectoryDamaged(
+                f"{directory.path / VOTES_NAME} is missing, so this key may have signed votes that nobody remembers: "
+                "restore it, or say with --forget-votes that the key has signed nothing elsewhere"
+            )
         self.node = Node(self.chain, self.intake, vote_log, key, Timeouts())
         self.evaluations = Evaluations(
             self.chain, self.blobs, backend=settings.evaluation, threads=settings.evaluation_threads

@@ -137,7 +137,9 @@ class Node:
             lambda: self.chain.build(candidates, time_ms=time_ms, proposer=proposer_address, last_commit=last_commit)
         )
         self._inbox.put_nowait(
-            BlockBuilt(height=wanted.height, round=wanted.round, block_id=BlockId(prepared.hash), block=prepared.encoded)
+            BlockBuilt(
+                height=wanted.height, round=wanted.round, block_id=BlockId(prepared.hash), block=prepared.encoded
+            )
         )
 
     async def _commit(self, decided: CommitBlock) -> None:

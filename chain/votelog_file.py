@@ -54,6 +54,12 @@ class VoteLog:
             self._failed = True
             raise
 
+    def discard(self) -> None:
+        """Close and remove a log that was just created, so that its absence is found again."""
+        assert self.created, "only a log without votes may go"
+        self.close()
+        self._path.unlink()
+
     def close(self) -> None:
         """Close the file; there is nothing left to write."""
         os.close(self._file)

@@ -86,6 +86,18 @@ def is_told(error: Exception) -> bool:
     return isinstance(error, (LyceumError, OSError)) or type(error).__module__.startswith("learning.")
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether an error speaks of the user's input or machine; any other is our mistake, and shows its traceback."""
+    if isinstance(error, LyceumError | OSError):
+        return True
+    # `learning` and `consensus` know nothing of the chain's errors; theirs are imported only when one is in the air.
+    from consensus.votelog import InvalidVoteLog
+    from learning.datasets import InvalidData
+    from learning.evaluation import NoExactBackend
+
+    return isinstance(error, InvalidVoteLog | InvalidData | NoExactBackend)
+
+
 def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
