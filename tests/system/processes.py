@@ -100,9 +100,16 @@ class RunningNode:
         self.wait_until(lambda: self.height() >= height, seconds, f"height {height}")
 
     def wait_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait for a condition on a living node; fails with the end of its log."""
+        """Wait for a condition on a living node; fails with the end of its log. While RPC is away, it is not met."""
         deadline = time.monotonic() + seconds
-        while not condition():
+
+        def is_met() -> bool:
+            try:
+                return condition()
+            except OSError:
+                return False
+
+        while not is_met():
             late = time.monotonic() > deadline
             if late or self.process.poll() is not None:
                 raise AssertionError(f"{'no' if late else 'it ended before'} {what}; its log:\n{self.log()[-3000:]}")
