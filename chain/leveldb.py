@@ -127,6 +127,11 @@ class Database:
                 "choose another with --data-dir"
             )
 
+    @property
+    def genesis(self) -> bytes:
+        """The hash that `identify` wrote down when the ledger was made."""
+        return self.get(_GENESIS_KEY) or b""
+
     def check(self) -> None:
         """Read every record with its checksum. Raises DataDirectoryDamaged at the first that fails."""
         for kind in Kind:

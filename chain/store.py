@@ -238,6 +238,11 @@ class Store:
         """The least height at which `value_at` answers."""
         return self._oldest
 
+    @property
+    def genesis(self) -> bytes:
+        """The genesis hash that the ledger was made with, empty if it was made without."""
+        return self._database.genesis
+
     def items(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """The latest value of every flat key that begins with `prefix`, by key, as of the first step."""
         return ((key[1:], value) for key, value in self._database.scan(_STATE + prefix))

@@ -25,12 +25,14 @@ from consensus.types import (
     NO_ROUND,
     VALIDATORS_MAX,
     BlockId,
+    Commit,
     Height,
     InvalidConsensus,
     Proposal,
     Round,
     Vote,
     VoteKind,
+    Voter,
     pack,
 )
 
@@ -260,3 +262,11 @@ def _remember(own: list[Vote], made: list[ProposalRecord], kept: list[KeptRecord
         votes=(*own, *(vote for r in kept for vote in r.polka)),
         proposals=tuple(proposals.values()),
     )
+
+
+def forgets(log: Recovered, commit: Commit, voter: Voter) -> bool:
+    """Whether synced records are gone: the voter signed a commit, and its log knows nothing of that."""
+    if voter not in dict(commit.signatures) or max(log.closed, log.height - 1) >= commit.height:
+        return False
+    slots = {(vote.height, vote.round, vote.kind, vote.block_id) for vote in log.votes}
+    return (commit.height, commit.round, VoteKind.PRECOMMIT, commit.block_id) not in slots

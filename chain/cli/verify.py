@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from chain.cli.main import UsageError
 from chain.cli.options import add_data_dir
-from chain.errors import LyceumError
+from chain.datadir import storage_error
+
+if TYPE_CHECKING:
+    from chain.genesis import Genesis
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,22 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
+    from chain.datadir import prepare_directory
     from chain.development import GENESIS_NAME
-    from chain.full_node import open_blobs
-    from chain.genesis import parse_genesis
+    from chain.full_node import VOTES_NAME, open_blobs
     from chain.store import Store
     from chain.verification import Verifier
+    from chain.verification_votes import verify_vote_log
 
     if not 1 <= arguments.threads <= 64:
-        raise LyceumError(f"--threads {arguments.threads} must be from 1 to 64")
+        raise UsageError(f"--threads {arguments.threads} must be from 1 to 64")
     path = arguments.data_dir
-    with Store.open(path, create=False, checked=True) as store:
-        try:
-            genesis = parse_genesis((path / GENESIS_NAME).read_bytes())
-        except OSError as error:
-            raise LyceumError(f"can't read {path / GENESIS_NAME}: {error.strerror}; restore it from a copy") from error
+    prepare_directory(path, create=False, beside=())
+    genesis = read_genesis(path / GENESIS_NAME)
+    # As an archive: nothing that the directory holds is dropped for being old.
+    history = genesis.parameters.history_heights
+    with Store.open(path, create=False, checked=True, archive=True, history=history) as store:
         verifier = Verifier(store, open_blobs(path), genesis, backend=arguments.evaluation, threads=arguments.threads)
         verified = verifier.run(show_progress if sys.stderr.isatty() else lambda done, of: None)
+        verify_vote_log(path / VOTES_NAME, store, own_address(path))
     found = {
         "height": verified.height,
         "transactions": verified.transactions,
@@ -53,6 +61,30 @@ def run(arguments: argparse.Namespace) -> int:
             f"{found['settlements']} settlements and {found['heads']} heads; state root {found['stateRoot']}"
         )
     return 0
+
+
+def own_address(path: Path) -> bytes | None:
+    """The validator of a development chain, whose key lies in the directory."""
+    from chain.crypto import address_of
+    from chain.development import RoleKeys
+    from chain.keys import load_plain_key
+
+    key = RoleKeys(directory=path).validator
+    return address_of(load_plain_key(key)) if key.exists() else None
+
+
+def read_genesis(path: Path) -> Genesis:
+    """The genesis file in the directory. Raises Different at height 0, StorageFailed."""
+    from chain.errors import InvalidInput
+    from chain.genesis import parse_genesis
+    from chain.replay import Different
+
+    try:
+        return parse_genesis(path.read_bytes())
+    except InvalidInput as error:
+        raise Different(0, "genesis", str(error)) from error
+    except OSError as error:
+        raise storage_error(f"can't read {path}; restore it from a copy", error) from error
 
 
 def show_progress(done: int, of: int) -> None:
