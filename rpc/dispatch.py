@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from rpc.parameters import Parameter, bind, data
 
 log = logging.getLogger("lyceum.rpc")
 
+CALLS_BETWEEN_YIELDS = 16  # of one batch: others get their turn in between
 SEND_RAW_TRANSACTION = "eth_sendRawTransaction"
 
 
@@ -122,6 +124,8 @@ class Dispatcher:
                 continue
             if sending:
                 await self._flush(sending, responses)
+            if len(responses) % CALLS_BETWEEN_YIELDS == CALLS_BETWEEN_YIELDS - 1:
+                await asyncio.sleep(0)
             if size > self._response_bytes_max:
                 response = self._too_large(call)
             elif valid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,6 +18,7 @@ from rpc.formats import block_object, included_transaction_object, log_object, r
 from rpc.jsonrpc import SERVER_ERROR, RpcError
 
 RECORDS_KEPT_MAX = 8
+ITEMS_BETWEEN_YIELDS = 256
 
 
 class Record:
@@ -77,37 +79,45 @@ class Record:
         return included_transaction_object(transaction, self.header, self.hash, index)
 
     async def block_json(self, full: bool) -> dict[str, Any]:
-        shown: list[str | dict[str, Any]]
+        shown: list[str | dict[str, Any]] = []
         if full:
-            shown = [
-                included_transaction_object(transaction, self.header, self.hash, index)
-                for index, transaction in enumerate(await self.transactions())
-            ]
+            for index, transaction in enumerate(await self.transactions()):
+                await _give_turn(index)
+                shown.append(included_transaction_object(transaction, self.header, self.hash, index))
         else:
-            shown = ["0x" + each.hex() for each in self.transaction_hashes]
+            shown += ["0x" + each.hex() for each in self.transaction_hashes]
         return block_object(self.header, self.hash, self.size, shown)
 
     async def receipts_json(self, indexes: Sequence[int] | None = None) -> list[dict[str, Any]]:
         wanted = range(len(self.block.transactions)) if indexes is None else indexes
-        transactions = await self.transactions(indexes)
-        return [
-            receipt_object(
-                transaction,
-                self.receipts[index],
-                self.header,
-                self.hash,
-                index=index,
-                cumulative_gas=self.cumulative_gas[index],
-                first_log=self.first_logs[index],
-            )
-            for index, transaction in zip(wanted, transactions, strict=True)
-        ]
+        shown = []
+        for index, transaction in zip(wanted, await self.transactions(indexes), strict=True):
+            await _give_turn(index)
+            shown.append(self._receipt_json(transaction, index))
+        return shown
+
+    def _receipt_json(self, transaction: Transaction, index: int) -> dict[str, Any]:
+        return receipt_object(
+            transaction,
+            self.receipts[index],
+            self.header,
+            self.hash,
+            index=index,
+            cumulative_gas=self.cumulative_gas[index],
+            first_log=self.first_logs[index],
+        )
 
     def transaction_hash(self, index: int) -> bytes:
         return keccak256(self.block.transactions[index])
 
     def log_json(self, log: Log, index: int, place: int) -> dict[str, Any]:
         return log_object(log, self.header, self.hash, self.transaction_hash(index), index, place)
+
+
+async def _give_turn(place: int) -> None:
+    """Let others have the loop, now and then, while a large block is shown."""
+    if place % ITEMS_BETWEEN_YIELDS == ITEMS_BETWEEN_YIELDS - 1:
+        await asyncio.sleep(0)
 
 
 class Records:

@@ -26,11 +26,11 @@ from rpc.metrics import CONTENT_TYPE as METRICS_TYPE
 from rpc.metrics import Metrics, NodeCollector
 from rpc.pages import status_page
 from rpc.records import Records
+from rpc.responses import JSON_HEADERS, json_response
 from rpc.subscriptions import Subscriptions
 from rpc.websocket import WebSocketConnection
 
 JSON_TYPES = frozenset({"application/json", "application/json-rpc", "application/jsonrequest"})
-JSON_HEADERS = {"Content-Type": "application/json"}
 WEBSOCKET_PATHS = ("/", "/ws")
 HEALTHY_BLOCK_AGE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 2.0
@@ -129,7 +129,7 @@ class Server:
             self._allow_origin(response, origin)
         return response
 
-    async def _post(self, request: web.BaseRequest) -> web.Response:
+    async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         """JSON-RPC. Only JSON types are taken: a page of another origin can't send them without being asked first."""
         if request.path != "/":
             raise web.HTTPNotFound(text="calls go to POST /\n")
@@ -139,7 +139,7 @@ class Server:
         response = await self._dispatcher.answer(body, None, self._meter(request))
         if response is None:
             return web.Response(status=204)
-        return web.Response(body=response, headers=JSON_HEADERS)
+        return json_response(request, response)
 
     def _meter(self, request: web.BaseRequest) -> _Meter | None:
         address = request.remote or ""

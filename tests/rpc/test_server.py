@@ -160,3 +160,58 @@ def test_a_port_in_use_is_said_to_be_so(live: LiveChain) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(PortInUse, match=f"port {port} on 127.0.0.1 is in use"):
             live.other_server(port=port).__enter__()
+
+
+def exchange(url: str, request_text: bytes) -> bytes:
+    """Everything that comes back on one connection until the server closes it, or is silent for a moment."""
+    host, _, port = urlsplit(url).netloc.partition(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=0.5) as connection:
+        connection.sendall(request_text)
+        try:
+            while chunk := connection.recv(1 << 16):
+                received += chunk
+        except TimeoutError:
+            return received + b"(open)"
+    return received + b"(closed)"
+
+
+def call_text(version: str, number: int, connection: str = "") -> bytes:
+    body = orjson.dumps({"jsonrpc": "2.0", "id": number, "method": "eth_chainId"})
+    lines = [
+        f"POST / HTTP/{version}",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    lines += [f"Connection: {connection}"] if connection else []
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def test_connections_are_kept_or_closed_as_the_client_asks(live: LiveChain) -> None:
+    kept = exchange(live.url, call_text("1.1", 1) + call_text("1.1", 2) + call_text("1.1", 3))
+    assert kept.endswith(b"(open)")
+    heads = kept.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [orjson.loads(each.split(b"\r\n\r\n")[1].removesuffix(b"(open)"))["id"] for each in heads] == [1, 2, 3]
+    assert all(b"\r\nDate: " in each for each in heads)
+    for closing in (call_text("1.1", 1, "close"), call_text("1.0", 1)):
+        answered = exchange(live.url, closing)
+        assert answered.startswith(b"HTTP/1.")
+        assert b'"id":1' in answered
+        assert answered.endswith(b"(closed)")
+
+
+def test_a_large_answer_comes_whole(live: LiveChain) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"}
+    answers = live.post([call] * 20)
+    assert [answer["result"] for answer in answers] == [live.call("rpc.discover")] * 20
+
+
+def test_a_client_that_reads_no_answers_is_cut_off(live: LiveChain) -> None:
+    host, _, port = urlsplit(live.url).netloc.partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        body = orjson.dumps([{"jsonrpc": "2.0", "id": 1, "method": "eth_syncing"}] * 900)
+        text = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        text += b"Content-Length: %d\r\n\r\n" % len(body) + body
+        with pytest.raises(ConnectionError):
+            connection.sendall(text * 2000)
