@@ -183,8 +183,7 @@ class Driver:
     def _take(self, state: State, given: Given, actions: list[Action]) -> None:
         match given:
             case ProposalReceived():
-                if given.proposal.height == state.height:
-                    self._blocks.setdefault(given.proposal.block_id, given.block)
+                self._blocks.setdefault(given.proposal.block_id, given.block)
                 proposed = events.Proposed(proposal=given.proposal, valid=given.valid, fresh_ok=given.fresh_ok)
                 self._feed(proposed, actions)
             case VoteReceived():

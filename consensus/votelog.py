@@ -206,7 +206,9 @@ def recover(records: tuple[bytes, ...]) -> Recovered:
     """What the records say of the latest height they speak of; InvalidVoteLog where they contradict each other."""
     decoded = [decode_record(record) for record in records]
     closed = max((r.height for r in decoded if isinstance(r, ClosedRecord)), default=-1)
-    height = max([closed + 1, *(_height(r) for r in decoded)])
+    voted = [r.vote.height for r in decoded if isinstance(r, VoteRecord)]
+    carried = [r.proposal.height for r in decoded if isinstance(r, (ProposalRecord, KeptRecord))]
+    height = max([closed + 1, *voted, *carried])
     own = [r.vote for r in decoded if isinstance(r, VoteRecord) and r.vote.height == height]
     made = [r for r in decoded if isinstance(r, ProposalRecord) and r.proposal.height == height]
     kept = [r for r in decoded if isinstance(r, KeptRecord) and r.proposal.height == height]
@@ -226,16 +228,6 @@ def recover(records: tuple[bytes, ...]) -> Recovered:
         blocks=blocks,
         bytes_used=sum(FRAME_BYTES + len(record) for record in records),
     )
-
-
-def _height(record: Record) -> int:
-    match record:
-        case VoteRecord():
-            return record.vote.height
-        case ProposalRecord() | KeptRecord():
-            return record.proposal.height
-        case ClosedRecord():
-            return record.height + 1
 
 
 def _remember(own: list[Vote], made: list[ProposalRecord], kept: list[KeptRecord]) -> Memory | None:

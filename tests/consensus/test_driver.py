@@ -162,11 +162,19 @@ def test_votes_of_the_next_height_wait_for_it() -> None:
     node = driver()
     node.handle(begin())
     later = [replace(vote, height=Height(HEIGHT + 1)) for vote in prevotes(0, X, ONE, TWO, STRANGER)]
-    far = [replace(vote, height=Height(HEIGHT + 1)) for vote in prevotes(9, X, THREE)]
-    assert hear(node, *later, *later, *far) == []
+    later += [replace(vote, height=Height(HEIGHT + 1)) for r in (1, 2) for vote in prevotes(r, X, TWO)]
+    assert hear(node, *later, *later) == []
     assert node.votes() == ()
     node.handle(following())
-    assert set(node.votes()) == set(later[:2])
+    assert set(node.votes()) == {*later[:2], later[3]}  # not a stranger's, and not beyond the next round
+
+
+def test_votes_that_waited_for_a_height_in_which_their_voter_has_none_are_dropped() -> None:
+    node = driver()
+    node.handle(begin())
+    hear(node, *(replace(vote, height=Height(HEIGHT + 1)) for vote in prevotes(0, X, ONE, TWO)))
+    node.handle(following(validators=ValidatorSet(members=((TWO, 1), (FOUR, 1)))))
+    assert [vote.voter for vote in node.votes()] == [TWO]
 
 
 def test_late_precommits_join_the_last_commit() -> None:
@@ -241,6 +249,35 @@ def test_node_whose_log_is_ahead_of_its_blocks_is_silent_until_it_has_caught_up(
     assert SendVote(vote=signed(prevotes(0, X, FOUR)[0])) in node.handle(begin())
 
 
+def test_long_log_is_kept_while_its_height_goes_on() -> None:
+    log = votelog.recover((votelog.encode_record(VoteRecord(vote=signed(prevotes(0, X, FOUR)[0]))),))
+    assert log.bytes_used > 20
+    for height, replaced in ((HEIGHT - 1, False), (HEIGHT, False), (HEIGHT + 1, True)):
+        actions = driver(log=log, log_bytes_max=20).handle(following(height))
+        assert any(isinstance(action, ReplaceLog) for action in actions) == replaced
+
+
+def test_words_of_a_height_that_is_over_are_not_sent_again() -> None:
+    log = votelog.recover((votelog.encode_record(VoteRecord(vote=signed(prevotes(0, X, FOUR)[0]))),))
+    assert [type(action) for action in driver(log=log).handle(following())] == [StartTimer]
+
+
+def test_node_may_be_told_to_abstain_in_the_middle_of_a_height() -> None:
+    log = votelog.recover((votelog.encode_record(VoteRecord(vote=signed(prevotes(0, X, FOUR)[0]))),))
+    closed, *_ = driver(log=log).handle(replace(begin(), voting=False))
+    assert isinstance(closed, Persist)
+    assert decode_record(closed.record) == ClosedRecord(height=HEIGHT)
+
+
+def test_node_without_a_vote_logs_nothing_and_still_commits() -> None:
+    for me in (None, STRANGER):
+        node = driver(me)
+        node.handle(begin())
+        node.handle(offered(0, X))
+        actions = hear(node, *prevotes(0, X, ONE, TWO, THREE), *precommits(0, X, ONE, TWO, THREE))
+        assert [type(action) for action in actions] == [CommitBlock]
+
+
 def test_restarted_node_sends_its_words_again_and_goes_on() -> None:
     node = driver(ONE)
     node.handle(begin())
@@ -262,6 +299,13 @@ def test_key_is_never_used_against_the_log() -> None:
     node.state = replace(node.state, step=Step.PROPOSE)
     with pytest.raises(AssertionError, match="about to sign"):
         node.handle(TimedOut(kind=TimeoutKind.PROPOSE, height=HEIGHT, round=Round(0)))
+    node = driver(ONE)
+    node.handle(begin())
+    node.handle(BUILT)
+    assert node.state is not None
+    node.state = replace(node.state, step=Step.PROPOSE, proposed=False)
+    with pytest.raises(AssertionError, match="about to sign"):
+        node.handle(replace(BUILT, block_id=Y))
 
 
 inputs = st.lists(
