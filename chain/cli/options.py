@@ -84,7 +84,8 @@ class JsonLines(logging.Formatter):
 
 
 def set_up_logging(form: str = "text", level: int = logging.INFO, path: Path | None = None) -> None:
-    """Log to standard output, or to a file."""
+    """Log to standard output, or to a file; there, a full disk costs log lines and nothing else."""
+    logging.raiseExceptions = path is None
     handler: logging.Handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
     handler.setFormatter(JsonLines() if form == "json" else text)

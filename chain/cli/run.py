@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -56,10 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
     key = load_key(arguments.validator, read_password(arguments)) if arguments.validator else None
-    live = sys.stdout.isatty() and not arguments.quiet
+    live = sys.stdout.isatty() and not arguments.quiet and os.environ.get("TERM", "dumb") != "dumb"
     if not live:
         set_up_logging(arguments.log_format)
-    log.info("opening %s", arguments.data_dir)
+    announce(f"opening {arguments.data_dir}", live=live)
     interval_ms = round(arguments.block_interval * 1000)
     directory = open_directory(arguments.data_dir, arguments.genesis, arguments.task, interval_ms)
     try:
@@ -118,7 +119,7 @@ async def serve(node: FullNode, *, live: bool, with_roles: bool) -> None:
             from chain.cli.children import Roles
 
             roles = Roles(node.directory.path, node.url)
-            log.info("starting the custodian and the miners")
+            announce("starting the custodian and the miners", live=live)
             await asyncio.wait([asyncio.create_task(roles.start()), stopped], return_when=asyncio.FIRST_COMPLETED)
             jobs.append(asyncio.create_task(roles.run()))
         jobs.append(asyncio.create_task(node.run()))
@@ -135,6 +136,13 @@ async def serve(node: FullNode, *, live: bool, with_roles: bool) -> None:
         log.info("stopped at height %d", node.chain.tip.height)
     finally:
         await node.close()
+
+
+def announce(text: str, *, live: bool) -> None:
+    """Tell what takes a while before there is a status to show."""
+    log.info(text)
+    if live:
+        print(f"{text} ...", flush=True)
 
 
 def log_block(committed: Committed) -> None:
