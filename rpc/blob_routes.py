@@ -7,6 +7,7 @@ from aiohttp import web
 
 from chain.errors import InvalidInput
 from rpc.backend import Backend
+from rpc.bodies import Bodies
 from rpc.formats import data
 from rpc.parameters import InvalidParameter, hash32
 
@@ -71,30 +72,15 @@ def _range_of(request: web.BaseRequest, size: int) -> tuple[int, int]:
     return start, stop
 
 
-async def put_blob(request: web.BaseRequest, backend: Backend, bytes_max: int) -> web.Response:
+async def put_blob(request: web.BaseRequest, backend: Backend, bodies: Bodies, bytes_max: int) -> web.Response:
     """Take a sealed blob for `?task=ID`; answers with its root."""
     try:
         task = hash32(request.query.get("task", ""))
     except InvalidParameter as error:
         raise web.HTTPBadRequest(text=f"say which task it is for, /blobs?task=0x...: {error}\n") from None
-    content = await read_body(request, bytes_max)
+    content = await bodies.read(request, bytes_max)
     try:
         root = await backend.put_blob(task, request.remote or "", content)
     except InvalidInput as refusal:
         return web.Response(status=422, text=f"{refusal}\n")
     return web.Response(status=201, body=orjson.dumps({"root": data(root)}), content_type="application/json")
-
-
-async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
-    """The body, if it is not too long. Raises HTTPRequestEntityTooLarge before more than `bytes_max` are kept."""
-    length = request.content_length
-    if length is not None:
-        if length > bytes_max:
-            raise web.HTTPRequestEntityTooLarge(bytes_max, length)
-        return await request.content.read()
-    received = bytearray()
-    async for chunk in request.content.iter_any():
-        received += chunk
-        if len(received) > bytes_max:
-            raise web.HTTPRequestEntityTooLarge(bytes_max, len(received))
-    return bytes(received)

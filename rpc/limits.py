@@ -24,6 +24,8 @@ class Settings:
     allowed_origins: tuple[str, ...] = ()  # for CORS and WebSockets, beside the server's own; "*" is any
     body_bytes_max: int = 5 << 20
     blob_bytes_max: int = 32 << 20
+    waiting_bytes_max: int = 256 << 20  # of all bodies that are still coming
+    body_seconds_max: float = 30.0
     batch_calls_max: int = 1000
     response_bytes_max: int = 25 << 20
     websocket_message_bytes_max: int = 5 << 20

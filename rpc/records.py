@@ -145,12 +145,11 @@ class Records:
 
         `pending` stands for the tip: what waits is added by who shows it.
         """
-        if type(reference) is bytes:
-            return self.backend.height_of_hash(reference)
         tip = self.backend.tip().header.height
-        if type(reference) is int:
-            return reference if reference <= tip else None
-        return 0 if reference == "earliest" else tip
+        if type(reference) is str:
+            return 0 if reference == "earliest" else tip
+        height = self.backend.height_of_hash(reference) if isinstance(reference, bytes) else int(reference)
+        return height if height is not None and height <= tip else None
 
     def find(self, reference: int | str | bytes) -> Record | None:
         height = self.height(reference)

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from chain.version import VERSION
 from rpc.backend import Backend
-from rpc.blob_routes import get_blob, put_blob, read_body
+from rpc.blob_routes import get_blob, put_blob
+from rpc.bodies import Bodies
 from rpc.dispatch import Dispatcher
 from rpc.eth import Ethereum
 from rpc.execution import Execution
@@ -69,6 +70,7 @@ class Server:
         )
         (discover,) = (method.handler for method in methods if method.name == "rpc.discover")
         self._openrpc: bytes = orjson.dumps(discover(), option=orjson.OPT_INDENT_2)
+        self._bodies = Bodies(waiting_bytes_max=settings.waiting_bytes_max, seconds_max=settings.body_seconds_max)
         self._rates = RateLimit(settings, time.monotonic)
         self._connections: set[WebSocketConnection] = set()
         self.metrics = Metrics(
@@ -135,7 +137,7 @@ class Server:
             raise web.HTTPNotFound(text="calls go to POST /\n")
         if request.headers.get("Content-Type") != "application/json" and request.content_type not in JSON_TYPES:
             raise web.HTTPUnsupportedMediaType(text="send calls with Content-Type: application/json\n")
-        body = await read_body(request, self.settings.body_bytes_max)
+        body = await self._bodies.read(request, self.settings.body_bytes_max)
         response = await self._dispatcher.answer(body, None, self._meter(request))
         if response is None:
             return web.Response(status=204)
@@ -173,7 +175,7 @@ class Server:
         if request.method == "PUT" and request.path == "/blobs":
             if not self._trusts_origin(request):  # as for WebSockets: any page can reach loopback
                 raise web.HTTPForbidden(text="uploads from pages of this origin are not allowed\n")
-            return await put_blob(request, self._backend, self.settings.blob_bytes_max)
+            return await put_blob(request, self._backend, self._bodies, self.settings.blob_bytes_max)
         raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD", "PUT"])
 
     def _health(self) -> web.Response:

@@ -65,6 +65,23 @@ def test_bodies_are_bounded_before_they_are_read(live: LiveChain) -> None:
         assert request(url, "POST", "/", chunks, Content_Type="application/json")[0] == 413
 
 
+def test_bodies_that_are_still_coming_are_bounded_together_and_in_time(live: LiveChain) -> None:
+    with live.other_server(waiting_bytes_max=2000, body_seconds_max=0.3) as url:
+        host, _, port = urlsplit(url).netloc.partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as slow:
+            head = (
+                "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1500\r\n\r\n"
+            )
+            slow.sendall(head.encode())
+            assert exchange(url, head.encode()).startswith(b"HTTP/1.1 503 ")
+            assert post(url)[0] == 200
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+        with socket.create_connection((host, int(port)), timeout=10) as again:
+            again.sendall(head.encode() + CALL)
+            again.sendall(b" " * (1500 - len(CALL)))
+            assert again.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_batch_and_a_response_are_bounded(live: LiveChain) -> None:
     with live.other_server(batch_calls_max=3, response_bytes_max=2000) as url:
         call = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}

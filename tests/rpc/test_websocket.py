@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -222,19 +223,22 @@ def metric(live: LiveChain, url: str, name: str) -> float:
 
 
 def test_a_reader_that_is_too_slow_is_cut_off(live: LiveChain) -> None:
+    batches = 400  # their answers, 350 kB each, are far more than the sockets' buffers hold
+    answered = 0
+
     async def story(client: Client) -> None:
-        count = 4000  # far more than the sockets' buffers hold
+        nonlocal answered
         call = {"jsonrpc": "2.0", "id": 1, "method": "rpc.discover", "params": []}
-        for _ in range(count // 10):
-            await client.socket.send_json([call] * 10)
-        message = await client.socket.receive()
-        while message.type is aiohttp.WSMsgType.TEXT:
-            message = await client.socket.receive()
-        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING)
-        assert client.socket.close_code == aiohttp.WSCloseCode.TRY_AGAIN_LATER
+        with contextlib.suppress(ConnectionError):
+            for _ in range(batches):
+                await client.socket.send_json([call] * 10)
+        while (await client.socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            answered += 1
 
     with live.other_server(websocket_queue_bytes_max=1 << 20) as url:
         play(live, story, url=url)
+        assert answered < batches
+        assert metric(live, url, "lyceum_rpc_websockets") == 0
 
 
 def test_connections_are_bounded(live: LiveChain) -> None:
