@@ -44,5 +44,5 @@ def describe_key(key: bytes) -> str:
     names = {"a": "account", "t": "specification of task", "T": "task", "r": "round of task", "u": "update"}
     names |= {"c": "custodian of task", "m": "miner of task", "v": "validator", "g": "the global record"}
     kind, rest = chr(key[0]), key[1:]
-    shown = rest.decode(errors="replace") if kind == "g" else "0x" + rest.hex()
+    shown = repr(rest)[2:-1] if kind == "g" else "0x" + rest.hex()
     return f"{names.get(kind, kind)} {shown}"

@@ -304,6 +304,9 @@ class Store:
 
     def _unpack_undo(self, key: bytes, record: bytes) -> dict[bytes, bytes | None]:
         try:
-            return msgpack.unpackb(record, strict_map_key=True)  # type: ignore[no-any-return]
+            previous = msgpack.unpackb(record, strict_map_key=True)
+            if not isinstance(previous, dict) or not all(isinstance(each, bytes) for each in previous):
+                raise TypeError(f"it is no map of keys but {type(previous).__name__}")
         except Exception as error:
             raise DataDirectoryDamaged(f"{self.path}: {describe(key)}: {error}") from error
+        return previous
