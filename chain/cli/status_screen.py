@@ -15,6 +15,7 @@ from chain.version import VERSION
 NAT = 1 << 20
 WIDTH_MIN = 20
 ROUNDS_SHOWN = 8  # and more where the terminal is high
+ROUNDS_SHOWN_MIN = 3
 BAR_WIDTH_MAX = 40
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 TITLE, LABEL, GOOD, BAD, PLAIN = "bold", "dim", "green", "red", ""
@@ -38,21 +39,21 @@ FATES = {
 def render(snapshot: Snapshot, now: float, width: int, height: int) -> list[Text]:
     """At most `height` lines of at most `width` cells. `now` is time.monotonic()."""
     width, height = max(width, WIDTH_MIN), max(height, 1)
-    head = [*_chain(snapshot, now), Text(), *_task(snapshot, width)]
-    tail = [*_updates(snapshot), *_balances(snapshot.balances, width), Text(), *_footer(snapshot)]
-    room = height - len(head) - len(tail) - 2  # an empty line and a heading come before the rounds
-    shown = snapshot.rounds[-max(3, min(room, max(ROUNDS_SHOWN, room))) :]
-    lines = [*head, *_rounds(shown, width), *tail]
-    if len(lines) > height:
-        lines = [line for line in lines if line.plain]
-    lines = lines[:height]
+    head = [*_chain(snapshot, now), Text(), *_task(snapshot, width), Text()]
+    tail = [Text(), *_updates(snapshot), *_balances(snapshot.balances, width), *_footer(snapshot)]
+    rounds = _rounds(snapshot.rounds, width)
+    room = height - len(head) - len(tail)
+    if room < min(len(rounds), 1 + ROUNDS_SHOWN):  # rather no empty lines than few rounds
+        head, tail = [line for line in head if line.plain], [line for line in tail if line.plain]
+        room = height - len(head) - len(tail)
+    shown = max(ROUNDS_SHOWN_MIN, room - 1)
+    lines = [*head, *rounds[:1], *rounds[1:][-shown:], *tail][:height]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return lines
 
 
 def _chain(snapshot: Snapshot, now: float) -> list[Text]:
-    kind = "development chain" if snapshot.is_development else "chain"
     age = max(0.0, now - snapshot.block_at)
     late = age > 5 * snapshot.block_interval_ms / 1000 + 2
     line = _fields(
@@ -64,7 +65,9 @@ def _chain(snapshot: Snapshot, now: float) -> list[Text]:
             ("pool", str(snapshot.pool), PLAIN),
         ]
     )
-    return [Text.assemble((f"Lyceum {VERSION}", TITLE), (f"   {kind} {snapshot.chain_id}", LABEL)), line]
+    name = Text(f"Lyceum {VERSION}  ", TITLE)
+    place = _fields([("chain", str(snapshot.chain_id), PLAIN), ("RPC and explorer", snapshot.url, TITLE)])
+    return [Text.assemble(name, place), line]
 
 
 def _fields(fields: Sequence[tuple[str, str, str]]) -> Text:
@@ -119,8 +122,8 @@ def _cycle_bar(task: TaskLine, interval_ms: int, width: int) -> Text:
 
 def _rounds(rounds: Sequence[RoundLine], width: int) -> list[Text]:
     if not rounds:
-        return [Text(), Text("no round has been settled yet: the first is after two cycles", LABEL)]
-    lines = [Text(), Text("round   held-out loss        accuracy        paid", LABEL)]
+        return [Text("no round has been settled yet: the first is after two cycles", LABEL)]
+    lines = [Text("round   held-out loss        accuracy        paid", LABEL)]
     return lines + [_round(line, width) for line in rounds]
 
 
@@ -147,8 +150,8 @@ def _bar(share: float, cells: int) -> str:
 def _updates(snapshot: Snapshot) -> list[Text]:
     if not snapshot.updates:
         return []
-    lines = [Text(), Text(f"round {snapshot.rounds[-1].number}      contribution      earned   fate", LABEL)]
-    return lines + [_update(line) for line in snapshot.updates]
+    lines = [Text(f"round {snapshot.rounds[-1].number}      contribution      earned   fate", LABEL)]
+    return [*lines, *(_update(line) for line in snapshot.updates), Text()]
 
 
 def _update(line: UpdateLine) -> Text:
@@ -168,12 +171,11 @@ def _balances(balances: Sequence[tuple[str, int]], width: int) -> list[Text]:
             lines[-1].append("   ").append_text(entry)
         else:
             lines.append(entry)
-    return [Text(), *lines] if lines else []
+    return lines
 
 
 def _footer(snapshot: Snapshot) -> list[Text]:
     lines = [Text(f"warning: {snapshot.warning}", "yellow")] if snapshot.warning else []
-    lines.append(_fields([("RPC and explorer", snapshot.url, TITLE), ("chain id", str(snapshot.chain_id), PLAIN)]))
     if snapshot.is_development:
         lines.append(Text('for you: 10,000 coins on each of the ten accounts of "test test ... test junk"', LABEL))
     lines.append(Text(f"Ctrl-C stops it, the next start goes on; logs are in {snapshot.directory}/logs", LABEL))

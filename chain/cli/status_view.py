@@ -251,10 +251,10 @@ def round_line(number: int, found: Round) -> RoundLine:
 
 
 def role_names(node: FullNode) -> dict[bytes, str]:
-    """Address -> name of the accounts that a development chain has made for itself."""
+    """Address -> name of the miners and the custodian that a development chain has made for itself."""
     keys = RoleKeys(directory=node.directory.path)
     paths = {f"miner-{number}": path for number, path in enumerate(keys.miners, start=1)}
-    paths |= {"custodian": keys.custodian, "validator": keys.validator}
+    paths["custodian"] = keys.custodian
     names: dict[bytes, str] = {}
     for name, path in paths.items():
         try:
