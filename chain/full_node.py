@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain.blobs import BlobStore, UploadLimits
+from chain.crypto import recover_many
 from chain.datadir import (
     DataDirectoryDamaged,
     DataDirectoryForeign,
@@ -151,6 +152,7 @@ class FullNode:
         for name, reason in disabled.items():
             log.warning("evaluation backend %s is disabled: %s", name, reason)
         warm()
+        recover_many(())  # the first call loads compiled code, which the first transaction should not wait for
         self.directory = directory
         self.blobs = open_blobs(directory.path)
         take_in_blobs(self.blobs, genesis_folder)

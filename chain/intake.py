@@ -1,9 +1,11 @@
-"""Home of the way into a node's pool: senders are recovered on workers, then the transactions are admitted."""
+"""Home of the way into a node's pool: senders are recovered on a worker, then the transactions are admitted."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from chain.errors import InvalidInput
 from chain.executor import Chain
@@ -15,22 +17,26 @@ from chain.transactions import InvalidTransaction, Transaction, decode, recover_
 
 ACCOUNTS_MAX = 1 << 16
 
-Outcome = bytes | Exception
+RECOVERED_AT_ONCE = 1000  # transactions; beyond it, further requests wait for the next job
+
+Outcome: TypeAlias = bytes | Exception
+Request: TypeAlias = "tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]"
 
 
 class Intake:
-    """The pool's door, on the event loop. What arrives within one turn of the loop is recovered in one worker job."""
+    """The pool's door, on the event loop. What arrives while the worker recovers senders is its next job together."""
 
     def __init__(self, chain: Chain, pool: Mempool) -> None:
         self.pool = pool
         self.followers: list[Callable[[Sequence[Transaction]], None]] = []
         self._chain = chain
-        self._workers = workers(2, "senders")
-        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]] = []
+        self._worker = workers(1, "senders")
+        self._recovering = False
+        self._waiting: deque[Request] = deque()
         self._accounts: dict[bytes, tuple[int, int]] = {}  # read since the last block
 
     def close(self) -> None:
-        self._workers.shutdown(cancel_futures=True)
+        self._worker.shutdown(cancel_futures=True)
 
     def account(self, address: bytes) -> tuple[int, int]:
         """Nonce and balance at the tip."""
@@ -62,27 +68,37 @@ class Intake:
         """Offer raw transactions, in order: each one's hash once it is in the pool, or why it was refused."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Outcome]] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._start_recovery)
         self._waiting.append((raws, future))
+        if not self._recovering:
+            self._recovering = True
+            loop.call_soon(self._recover_waiting)
         return await future
 
-    def _start_recovery(self) -> None:
-        batch, self._waiting = self._waiting, []
-        job = asyncio.get_running_loop().run_in_executor(
-            self._workers, decode_and_recover, [raws for raws, _ in batch], self._chain.genesis.chain_id
-        )
-        job.add_done_callback(lambda done: self._admit_all(batch, done))
+    def _recover_waiting(self) -> None:
+        """Give the worker what waits, if anything does."""
+        batch: list[Request] = []
+        transactions = 0
+        while self._waiting and transactions < RECOVERED_AT_ONCE:
+            request = self._waiting.popleft()
+            batch.append(request)
+            transactions += len(request[0])
+        self._recovering = bool(batch)
+        if batch:
+            job = asyncio.get_running_loop().run_in_executor(
+                self._worker, decode_and_recover, [raws for raws, _ in batch], self._chain.genesis.chain_id
+            )
+            job.add_done_callback(lambda done: self._admit_all(batch, done))
 
-    def _admit_all(
-        self,
-        batch: list[tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]],
-        done: asyncio.Future[list[list[Transaction | Exception]]],
-    ) -> None:
-        if done.cancelled() or done.exception():
+    def _admit_all(self, batch: list[Request], done: asyncio.Future[list[list[Transaction | Exception]]]) -> None:
+        if done.cancelled():  # the node is closing
+            for _, future in batch:
+                future.cancel()
+            return
+        self._recover_waiting()
+        if failure := done.exception():
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(done.exception() or asyncio.CancelledError())
+                    future.set_exception(failure)
             return
         base_fee = next_base_fee(self._chain.tip, self._chain.parameters)
         entered: list[Transaction] = []

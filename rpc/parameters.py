@@ -79,14 +79,13 @@ def data(value: Any) -> bytes:
 
 
 def _unhex(digits: str) -> bytes:
-    if not digits.isascii() or not digits.isalnum():  # bytes.fromhex would skip white space
-        if not digits:
-            return b""
-        raise InvalidParameter("invalid hex string")
     try:
-        return bytes.fromhex(digits)
+        content = bytes.fromhex(digits)
     except ValueError:
         raise InvalidParameter("invalid hex string") from None
+    if 2 * len(content) != len(digits):  # white space was skipped
+        raise InvalidParameter("invalid hex string")
+    return content
 
 
 def _fixed(value: Any, length: int, kind: str) -> bytes:
