@@ -65,9 +65,16 @@ class LiveChain:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result(60)
 
     def close(self) -> None:
-        self.run(self.node.close())
+        self.run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+
+    async def _close(self) -> None:
+        await self.node.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # handlers that wait for the rest of refused bodies
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def wait(self, seconds: float) -> None:
         """Let time pass where a test is about time."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 from web3 import HTTPProvider, Web3
@@ -88,6 +89,34 @@ class Web3Follower:
             )
 
 
+class SubscriptionFollower:
+    """A WebSocket with `learn_subscribe`, read in the background."""
+
+    def __init__(self, live: LiveChain) -> None:
+        self._live = live
+        self.heard: dict[str, list[dict[str, Any]]] = {"rounds": [], "updates": []}
+
+    async def __aenter__(self) -> SubscriptionFollower:
+        self._session = aiohttp.ClientSession()
+        self._socket = await self._session.ws_connect(self._live.url)
+        self._kinds = {}
+        for kind in self.heard:
+            await self._socket.send_json({"jsonrpc": "2.0", "id": kind, "method": "learn_subscribe", "params": [kind]})
+            self._kinds[(await self._socket.receive_json())["result"]] = kind
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0.1)  # what was told is on its way
+        self._reading.cancel()
+        await self._session.close()
+
+    async def _read(self) -> None:
+        while True:
+            told = (await self._socket.receive_json())["params"]
+            self.heard[self._kinds[told["subscription"]]].append(told["result"])
+
+
 class PlayedChain:
     """A live chain after its first rounds, and what was heard of them; it stands in a phase without duties."""
 
@@ -95,7 +124,7 @@ class PlayedChain:
         self.live = LiveChain(directory / "node", "digits")
         try:
             ethers, web3 = EthersFollower(self.live), Web3Follower(self.live)
-            asyncio.run(_play(self.live, directory, web3))
+            self.heard_by_subscription = asyncio.run(_play(self.live, directory, web3))
             self.ethers_skipped, self.heard_by_ethers = ethers.skipped, ethers.finish()
             self.heard_by_web3 = web3.heard
         except BaseException:
@@ -109,9 +138,9 @@ def _train(task: Any, weights: NDArray[np.int32], data: Dataset) -> NDArray[np.i
     return train(task.architecture, weights, data, Training(steps=60), seed=7)
 
 
-async def _play(live: LiveChain, directory: Path, web3: Web3Follower) -> None:
-    """Let miners and custodian act on every block until the rounds are settled."""
-    async with NodeClient(live.url) as node:
+async def _play(live: LiveChain, directory: Path, web3: Web3Follower) -> dict[str, list[dict[str, Any]]]:
+    """Let miners and custodian act on every block until the rounds are settled; what subscriptions told."""
+    async with NodeClient(live.url) as node, SubscriptionFollower(live) as follower:
         account = Account(node, load_or_make_plain_key(live.keys.custodian))
         custodian = Custodian(node, account, read_custodies(live.keys.directory / "roles" / "custodian"))
         miners = []
@@ -129,6 +158,7 @@ async def _play(live: LiveChain, directory: Path, web3: Web3Follower) -> None:
             await _wait_for_judging(node)
         while live.clock.phase_of(live.height + 1) is not Phase.HOLD:
             await asyncio.to_thread(live.block)
+    return follower.heard
 
 
 async def _wait_for_judging(node: NodeClient) -> None:

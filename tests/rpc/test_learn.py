@@ -99,6 +99,22 @@ def test_web3_and_ethers_follow_the_rewards(played: PlayedChain) -> None:
     assert played.heard_by_ethers == paid
 
 
+def test_subscribers_are_told_of_rounds_and_updates(played: PlayedChain, task: str) -> None:
+    settled = events(played.live, "RoundSettled")
+    rounds = played.heard_by_subscription["rounds"]
+    assert [(told["round"], told["transaction"]) for told in rounds] == [
+        (event["round"], event["log"]["transactionHash"]) for event in settled
+    ]
+    for told, event in zip(rounds, settled, strict=True):
+        assert (told["event"], told["task"], told["head"]) == ("RoundSettled", task, "0x" + event["head"].hex())
+        assert told["lossAfterNats"] * NAT == told["lossAfter"] == event["lossAfter"]
+        assert told["height"] == event["log"]["blockNumber"]
+    updates = played.heard_by_subscription["updates"]
+    for kind in ("UpdateCommitted", "UpdateRevealed", "Rewarded", "Penalised"):
+        told_of = [told["transaction"] for told in updates if told["event"] == kind]
+        assert told_of == [log["transactionHash"] for log in logs_of(played.live, kind)]
+
+
 def test_the_head_is_a_blob_whose_root_is_the_task_s(taught: LiveChain, task: str) -> None:
     head = taught.call("learn_head", task)
     summary = taught.call("learn_tasks")[0]
