@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from functools import lru_cache
@@ -22,23 +21,23 @@ RECENT = "a height that is kept"
 WORD = "0x" + "00" * 32
 
 
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+
 @lru_cache
-def vectors(name: str) -> Any:
-    folder = os.environ.get("LYCEUM_VECTORS")
-    if not folder:
-        pytest.skip("LYCEUM_VECTORS does not name the folder of external vectors")
-    return json.loads((Path(folder) / name).read_text())
+def specification() -> Any:
+    return json.loads((VECTORS / "execution-apis" / "results.json").read_text())
 
 
-def described() -> dict[str, Any]:
-    return {method["name"]: method for method in vectors("execution-apis/openrpc-refs.json")["methods"]}
+def ours() -> set[str]:
+    """The methods that both the specification and Lyceum have."""
+    return {method["name"] for method in specification()["methods"]}
 
 
 @lru_cache
 def validator_of(method: str) -> Any:
-    schema = described()[method]["result"]["schema"]
-    components = vectors("execution-apis/openrpc-refs.json")["components"]
-    return jsonschema.Draft202012Validator({**schema, "components": components})
+    (schema,) = (each["result"]["schema"] for each in specification()["methods"] if each["name"] == method)
+    return jsonschema.Draft202012Validator({**schema, "components": specification()["components"]})
 
 
 def check(live: LiveChain, method: str, *params: Any) -> Any:
@@ -52,7 +51,6 @@ def check(live: LiveChain, method: str, *params: Any) -> Any:
 @pytest.fixture(scope="module")
 def history(live: LiveChain) -> list[str]:
     """Hashes of a transfer of each kind, of a call that logs and of one that fails, in one block."""
-    vectors("execution-apis/openrpc-refs.json")
     access = ((ADDRESSES[1], (bytes(32),)),)
     commit = live.commit_update(sealed_root=b"\x51" * 32)
     hashes = [
@@ -156,29 +154,18 @@ def test_results_have_the_shape_of_the_specification(
     check(live, method, *(hex(live.height - 1) if each == RECENT else each for each in params))
 
 
-OURS = {
-    "eth_chainId", "eth_blockNumber", "eth_syncing", "eth_accounts", "net_version", "txpool_status",
-    "eth_getBlockByNumber", "eth_getBlockByHash", "eth_getBlockReceipts", "eth_getBlockTransactionCountByNumber",
-    "eth_getBlockTransactionCountByHash", "eth_getTransactionByHash", "eth_getTransactionByBlockNumberAndIndex",
-    "eth_getTransactionByBlockHashAndIndex", "eth_getTransactionReceipt", "eth_sendRawTransaction", "eth_getBalance",
-    "eth_getTransactionCount", "eth_getCode", "eth_getStorageAt", "eth_call", "eth_estimateGas", "eth_gasPrice",
-    "eth_maxPriorityFeePerGas", "eth_feeHistory", "eth_getLogs", "eth_newFilter", "eth_newBlockFilter",
-    "eth_newPendingTransactionFilter", "eth_getFilterChanges", "eth_getFilterLogs", "eth_uninstallFilter",
-}  # fmt: skip
-
-
 def test_the_described_methods_are_those_that_answer(live: LiveChain) -> None:
     document = live.call("rpc.discover")
     names = [method["name"] for method in document["methods"]]
     assert len(names) == len(set(names))
-    assert set(names) >= OURS
+    assert set(names) >= ours()
     for name in names:
         answer = live.post({"jsonrpc": "2.0", "id": 1, "method": name})
         assert "result" in answer or answer["error"]["code"] == -32602, (name, answer)
 
 
 def test_the_described_document_is_openrpc(live: LiveChain) -> None:
-    schema = copy.deepcopy(vectors("open-rpc/schema.json"))
+    schema = json.loads((VECTORS / "open-rpc" / "schema.json").read_text())
     # In this copy the version is a placeholder, and what a JSON schema may be stands on a web site: it is draft 7.
     schema["properties"]["openrpc"] = {"type": "string", "pattern": r"^1\.\d+\.\d+$"}
     schema["definitions"]["JSONSchema"] = {"$ref": "http://json-schema.org/draft-07/schema#"}
@@ -202,7 +189,7 @@ def test_transcripts_of_other_nodes_name_methods_that_we_answer_in_kind(live: Li
             answer = live.post(request)
             assert answer["id"] == request["id"]
             code = answer.get("error", {}).get("code", 0)
-            if request["method"] not in OURS:
+            if request["method"] not in ours():
                 assert code == -32601, (path.name, answer)
                 continue
             seen += 1
