@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from chain.abi import EVENTS
 from chain.blobs import BlobStore, InvalidUpload
+from chain.datadir import DataDirectoryDamaged
 from chain.errors import LyceumError
 from chain.executor import Chain
 from chain.founding import initial_head
-from chain.history import StateAt
-from chain.judging import MissingBlobs, head_weights, settlement_input
-from chain.learning_state import Opening, RoundStatus, TaskStatus
-from chain.learning_store import read_custodian, read_round, read_spec, read_task, read_tasks
+from chain.history import StateAt, StateNotKept
+from chain.judging import MissingBlobs, head_weights, is_committed, settlement_input
+from chain.learning_state import RoundStatus, TaskStatus
+from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import Committed
+from chain.opened_shards import opened_shard
+from chain.record_difference import record_difference
 from chain.state import View
 from chain.tasks import TaskSpec, parse_spec
 from chain.threads import workers
+from learning.architecture import Architecture
 from learning.commitment import weights_bytes
 from learning.evaluation import Evaluator
 from learning.initial import initial_weights
-from learning.record import Record
 from learning.round import Settlement
-from learning.sealing import InvalidSeal, open_shard
 from learning.settlement import settle
-from learning.shards import InvalidShard, Shard, decode_manifest, decode_shard
 from rpc.backend import BlobRefused, EvaluationRefused, EvaluationResult
 
 log = logging.getLogger("lyceum.evaluations")
@@ -52,6 +55,8 @@ class Evaluations:
         self._worker = workers(1, "evaluation")
         self._worker_of_blobs = workers(1, "blobs")
         self._running: tuple[bytes, int] | None = None
+        # Rounds that were settled before they were judged here: task, round, the height before their settlement.
+        self._late: deque[tuple[bytes, int, int]] = deque()
         self._evaluators: dict[bytes, Evaluator] = {}
         self._missing: tuple[bytes, ...] = ()
         self._asked = 0
@@ -81,6 +86,11 @@ class Evaluations:
         if error is not None and self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
+    @property
+    def is_judging(self) -> bool:
+        """Whether a round is being judged now."""
+        return self._running is not None
+
     def status(self) -> dict[str, Any]:
         """What `learn_status` tells of evaluations."""
         waiting = 0
@@ -88,7 +98,7 @@ class Evaluations:
             state = read_task(self._chain.store, entry.task)
             waiting += sum((entry.task, number) not in self.records for number in state.unsettled) if state else 0
         return {
-            "evaluationBacklog": waiting,
+            "evaluationBacklog": waiting + len(self._late),
             "evaluationBackend": self._backend,
             "missingBlobs": ["0x" + root.hex() for root in self._missing],
         }
@@ -104,7 +114,7 @@ class Evaluations:
                 if entry.topics[0] == EVENTS["UpdateCommitted"].topic:
                     named.append(entry.data[32:64])
                 elif entry.topics[0] == EVENTS["RoundSettled"].topic:
-                    self._compare(entry.topics[1], int.from_bytes(entry.topics[2], "big"))
+                    self._settled(entry.topics[1], int.from_bytes(entry.topics[2], "big"), header.height)
         self._pin(named, expire_at=header.height)
         self.judge_next()
 
@@ -129,22 +139,31 @@ class Evaluations:
         ]
         return [update.sealed_root for round_ in rounds if round_ for update in round_.updates]
 
+    def _settled(self, task: bytes, number: int, height: int) -> None:
+        """A round was settled: compare, or judge it still, as every node makes every head itself."""
+        if (task, number) in self.records:
+            self._compare(task, number)
+        else:
+            self._late.append((task, number, height - 1))
+
     def _compare(self, task: bytes, number: int) -> None:
         """Stops the node, naming the field, where a settled record is not the one computed here."""
-        round_, own = read_round(self._chain.store, task, number), self.records.get((task, number))
-        if round_ is None or own is None or round_.record == own:
+        round_ = read_round(self._chain.store, task, number)
+        if round_ is None or not round_.record:
             return
-        settled, mine = Record.decode(round_.record), Record.decode(own)
-        fields = [name for name in Record.__slots__ if getattr(settled, name) != getattr(mine, name)]
-        message = (
-            f"task 0x{task.hex()}, round {number}: {fields[0]}: settled is {getattr(settled, fields[0])}, computed "
-            f"here {getattr(mine, fields[0])}; run the self-test, and do not validate on this machine until it agrees"
-        )
-        self._failed(SettledOtherwise(message))
+        difference = record_difference(round_.record, self.records[task, number])
+        if difference:
+            advice = "run the self-test, and do not validate on this machine until it agrees"
+            self._failed(SettledOtherwise(f"task 0x{task.hex()}, round {number}: {difference}; {advice}"))
 
     def judge_next(self) -> None:
         """Start judging the oldest judged round of a task that has no result yet, if nothing is running."""
-        if self._running is not None:
+        if self.is_judging:
+            return
+        while self._late and self._late[0][:2] in self.records:
+            self._late.popleft()
+        if self._late:
+            self._start(*self._late[0])
             return
         for entry in read_tasks(self._chain.store):
             if entry.status is not TaskStatus.ACTIVE:
@@ -155,22 +174,31 @@ class Evaluations:
             number = state.unsettled[0]
             round_ = read_round(self._chain.store, entry.task, number)
             if round_ is not None and round_.status is RoundStatus.JUDGED:
-                self._start(entry.task, number)
+                self._start(entry.task, number, self._chain.tip.height)
                 return
 
-    def _start(self, task: bytes, number: int) -> None:
+    def _start(self, task: bytes, number: int, height: int) -> None:
+        """Judge a round on the state of a height at which it is the oldest that is judged and not settled."""
         self._running = (task, number)
-        view = StateAt(self._chain.store, self._chain.tip.height)
+        view = StateAt(self._chain.store, height)
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._worker, self._judge, view, task, number).add_done_callback(self._judged)
 
     def _judge(self, view: View, task: bytes, number: int) -> Settlement:
         """On the worker: settle the round, and keep the head that it makes."""
-        given = settlement_input(view, self._chain.parameters, task, number, self._blobs.get)
+        held = partial(self._checked_blob, self._spec(view, task).architecture)
+        given = settlement_input(view, self._chain.parameters, task, number, held)
         settlement = settle(given, self._evaluator(view, task))
         if not self._blobs.has(settlement.record.head):
             self._blobs.put(settlement.record.head, weights_bytes(settlement.head))
         return settlement
+
+    def _checked_blob(self, architecture: Architecture, root: bytes) -> bytes | None:
+        """A blob that is what its root says: nobody may be judged by what a disk has made of it."""
+        data = self._blobs.get(root)
+        if data is not None and not is_committed(root, data, architecture):
+            raise DataDirectoryDamaged(f"blob 0x{root.hex()} is damaged: restore it from a copy, or remove it")
+        return data
 
     def _judged(self, done: asyncio.Future[Settlement]) -> None:
         assert self._running is not None
@@ -182,6 +210,10 @@ class Evaluations:
             self._missing = error.roots
             log.warning("round %d of 0x%s waits for %d blobs", number, task.hex(), len(error.roots))
             return
+        if isinstance(error, StateNotKept):
+            log.warning("round %d of 0x%s can't be judged here any more: %s", number, task.hex(), error)
+            self._late = deque(late for late in self._late if late[:2] != (task, number))
+            return
         if error is not None:
             self._failed(error)
             return
@@ -189,6 +221,7 @@ class Evaluations:
             self.records.pop(next(iter(self.records)))
         self._missing = ()
         self.records[task, number] = done.result().record.encode()
+        self._compare(task, number)
         for follower in self.followers:
             follower()
         self.judge_next()
@@ -238,7 +271,11 @@ class Evaluations:
     def _evaluate(self, view: View, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
         spec, state = self._spec(view, task), read_task(view, task)
         assert state is not None
-        shard = self._opened_shard(view, task, spec, shard_root)
+        shard = opened_shard(view, task, spec, self._blobs.get, shard_root)
+        if shard is None:
+            raise EvaluationRefused(
+                f"0x{shard_root.hex()} is no opened shard of this task, or its blobs are not held here"
+            )
         weights = head_weights(spec, root or state.head, self._blobs.get)
         if weights is None:
             raise EvaluationRefused(f"this node does not hold the head {(root or state.head).hex()} of the task")
@@ -249,30 +286,3 @@ class Evaluations:
             correct=evaluator.correct(weights, shard.inputs, shard.labels),
             samples=len(shard.labels),
         )
-
-    def _opened_shard(self, view: View, task: bytes, spec: TaskSpec, shard_root: bytes) -> Shard:
-        """The opened shard whose sealed blob has this root. Raises EvaluationRefused."""
-        state = read_task(view, task)
-        assert state is not None
-        for number in range(spec.rounds):
-            round_ = read_round(view, task, number)
-            for opening in round_.openings if round_ else ():
-                shard = self._shard_of(view, task, spec, opening, shard_root)
-                if shard is not None:
-                    return shard
-        raise EvaluationRefused(f"0x{shard_root.hex()} is no opened shard of this task, or its blobs are not held here")
-
-    def _shard_of(self, view: View, task: bytes, spec: TaskSpec, opening: Opening, root: bytes) -> Shard | None:
-        custodian, manifest = read_custodian(view, task, opening.custodian), self._blobs.get(opening.shards_root)
-        sealed = self._blobs.get(root)
-        if custodian is None or manifest is None or sealed is None:
-            return None
-        samples, width = spec.shard_samples, spec.architecture.input_width
-        try:
-            entries = decode_manifest(manifest, shards=custodian.shards, samples=samples, width=width)
-            if entries[opening.index].root != root:
-                return None
-            plaintext = open_shard(sealed, key=opening.key, task=task, custodian=opening.custodian, index=opening.index)
-            return decode_shard(plaintext, samples=samples, width=width, classes=spec.architecture.classes)
-        except (InvalidSeal, InvalidShard):
-            return None

@@ -16,7 +16,7 @@ from chain.parameters import Parameters
 from chain.state import View
 from chain.tasks import TaskSpec
 from learning.architecture import Architecture
-from learning.commitment import Int32Array, beacon, weights_from_bytes
+from learning.commitment import Int32Array, InvalidWeights, beacon, blob_root, weights_from_bytes, weights_root
 from learning.initial import initial_weights
 from learning.round import OpenedShard, PastUpdate, RevealedUpdate, SettlementInput
 from learning.sealing import InvalidSeal, open_shard, open_update
@@ -92,6 +92,16 @@ def head_weights(spec: TaskSpec, root: bytes, blob: Blobs) -> Int32Array | None:
         return _initial_weights(spec.architecture, spec.initial_seed)
     data = blob(root)
     return None if data is None else weights_from_bytes(data, spec.architecture.parameters)
+
+
+def is_committed(root: bytes, data: bytes, architecture: Architecture) -> bool:
+    """Whether bytes are what a root commits to: a blob, or the weights of a head under this architecture."""
+    if blob_root(data) == root:
+        return True
+    try:
+        return weights_root(architecture, weights_from_bytes(data, architecture.parameters)) == root
+    except InvalidWeights:
+        return False
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from functools import partial
 from chain.abi import EVENTS
 from chain.blobs import BlobStore
 from chain.founding import initial_head
-from chain.judging import MissingBlobs, settlement_input
+from chain.judging import MissingBlobs, is_committed, settlement_input
 from chain.learning_state import Round
 from chain.learning_store import read_round, read_spec, read_tasks
 from chain.parameters import Parameters
@@ -17,8 +17,7 @@ from chain.replay import Different, ReplayedState
 from chain.state import View
 from chain.tasks import GenesisCustodian, TaskSpec, parse_spec
 from chain.transition import Execution
-from learning.architecture import Architecture
-from learning.commitment import InvalidWeights, blob_root, weights_bytes, weights_from_bytes, weights_root
+from learning.commitment import blob_root, weights_bytes
 from learning.evaluation import Evaluator
 from learning.initial import initial_weights
 from learning.settlement import settle
@@ -88,9 +87,9 @@ class LearningVerifier:
         architectures = [self._spec(entry.task).architecture for entry in read_tasks(self._state)]
         for root in self._blobs.roots():
             data = self._blobs.get(root)
-            if data is None or root in self.heads or blob_root(data) == root:
+            if data is None or root in self.heads:
                 continue
-            if not any(_is_head(architecture, root, data) for architecture in architectures):
+            if not any(is_committed(root, data, architecture) for architecture in architectures):
                 height, name = names.get(root, (tip, "blobs"))
                 raise Different(height, name, _damaged(root))
 
@@ -152,10 +151,3 @@ def _update_name(task: bytes, number: int, place: int) -> str:
 
 def _damaged(root: bytes) -> str:
     return f"blob 0x{root.hex()} has another content than its root says"
-
-
-def _is_head(architecture: Architecture, root: bytes, data: bytes) -> bool:
-    try:
-        return weights_root(architecture, weights_from_bytes(data, architecture.parameters)) == root
-    except InvalidWeights:
-        return False
