@@ -80,22 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def is_told(error: Exception) -> bool:
     """Whether an error's message is meant for a person: the operating system's are, and those of our own classes.
 
-    `learning` knows nothing of LyceumError, so its classes are known by where they are from. Anything else is a mistake
-    of ours, and keeps its traceback.
+    `learning` and `consensus` know nothing of LyceumError; their classes are known by where they are from. Anything else
+    is a mistake of ours, and keeps its traceback.
     """
-    return isinstance(error, (LyceumError, OSError)) or type(error).__module__.startswith("learning.")
-
-
-def is_expected(error: Exception) -> bool:
-    """Whether an error speaks of the user's input or machine; any other is our mistake, and shows its traceback."""
-    if isinstance(error, LyceumError | OSError):
-        return True
-    # `learning` and `consensus` know nothing of the chain's errors; theirs are imported only when one is in the air.
-    from consensus.votelog import InvalidVoteLog
-    from learning.datasets import InvalidData
-    from learning.evaluation import NoExactBackend
-
-    return isinstance(error, InvalidVoteLog | InvalidData | NoExactBackend)
+    return isinstance(error, LyceumError | OSError) or type(error).__module__.startswith(("learning.", "consensus."))
 
 
 def one_line(error: BaseException) -> str:
