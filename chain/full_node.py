@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain.blobs import BlobStore, UploadLimits
-from chain.crypto import recover_many
+from chain.crypto import address_of, recover_many
 from chain.datadir import (
     DataDirectoryDamaged,
     DataDirectoryForeign,
@@ -30,7 +30,9 @@ from chain.statetree import warm
 from chain.store import Store
 from chain.validator import Validator
 from chain.votelog_file import VoteLog
+from consensus import codec, votelog
 from consensus.actions import Timeouts
+from consensus.types import Voter
 from learning.commitment import blob_root
 from learning.evaluation import self_test
 from rpc.limits import LOCAL_HOSTS, Settings
@@ -143,6 +145,26 @@ def take_in_blobs(blobs: BlobStore, folder: Path) -> None:
         blobs.put(root, data)
 
 
+def require_memory(vote_log: VoteLog, chain: Chain, key: bytes) -> None:
+    """The log of a key that may have voted knows of its votes. Raises DataDirectoryDamaged; the file is as it was."""
+    if not chain.last_commit:
+        return  # nobody votes on genesis
+    if vote_log.created:
+        vote_log.discard()
+        what = "is missing"
+    elif votelog.forgets(
+        votelog.recover(vote_log.records()), codec.decode_commit(chain.last_commit), Voter(address_of(key))
+    ):
+        vote_log.close()
+        what = f"ends before the precommit that this key has signed for height {chain.tip.height}"
+    else:
+        return
+    raise DataDirectoryDamaged(
+        f"{vote_log.path} {what}, so the key may have signed votes that nobody remembers: restore it, or say with "
+        "--forget-votes that the key has signed nothing elsewhere"
+    )
+
+
 class FullNode:
     """A node's parts, started by `start` and stopped by `close`; `run` is its life in between."""
 
@@ -159,12 +181,8 @@ class FullNode:
         self.chain = Chain(directory.store, directory.genesis)
         self.intake = Intake(self.chain, Mempool())
         vote_log = VoteLog(directory.path / VOTES_NAME)
-        if key and vote_log.created and self.chain.tip.height > 0 and not settings.forget_votes:
-            vote_log.discard()
-            raise DataDirectoryDamaged(
-                f"{directory.path / VOTES_NAME} is missing, so this key may have signed votes that nobody remembers: "
-                "restore it, or say with --forget-votes that the key has signed nothing elsewhere"
-            )
+        if key and not settings.forget_votes:
+            require_memory(vote_log, self.chain, key)
         self.node = Node(self.chain, self.intake, vote_log, key, Timeouts())
         self.evaluations = Evaluations(
             self.chain, self.blobs, backend=settings.evaluation, threads=settings.evaluation_threads

@@ -10,14 +10,14 @@ from consensus import votelog
 class VoteLog:
     """The synced log of what this node's key has signed; one process at a time (its directory is locked).
 
-    `created` says that there was no file, so that the key may have signed
-    things that nobody remembers. OSError (a full disk, say) leaves the file as it was or with a torn tail, and the log
-    refuses everything after: only opening it again tells what is on the disk.
+    `created` says that there was no file, so that the key may have signed things that nobody remembers. OSError (a full
+    disk, say) leaves the file as it was or with a torn tail, and the log refuses everything after: only opening it
+    again tells what is on the disk.
     """
 
     def __init__(self, path: Path) -> None:
         """Open or create the log. Raises votelog.InvalidVoteLog for a damaged file, OSError as the system does."""
-        self._path = path
+        self.path = path
         self._failed = False
         self.created = not path.exists()
         if self.created:
@@ -48,7 +48,7 @@ class VoteLog:
         assert not self._failed, "the vote log failed before: open it again"
         try:
             self._write_anew(records)
-            old, self._file = self._file, os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            old, self._file = self._file, os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             os.close(old)
         except BaseException:
             self._failed = True
@@ -58,14 +58,14 @@ class VoteLog:
         """Close and remove a log that was just created, so that its absence is found again."""
         assert self.created, "only a log without votes may go"
         self.close()
-        self._path.unlink()
+        self.path.unlink()
 
     def close(self) -> None:
         """Close the file; there is nothing left to write."""
         os.close(self._file)
 
     def _recover(self) -> tuple[bytes, ...]:
-        scan = votelog.scan(self._path.read_bytes())
+        scan = votelog.scan(self.path.read_bytes())
         self._salt = scan.salt
         if scan.length < os.fstat(self._file).st_size:
             os.ftruncate(self._file, scan.length)
@@ -74,7 +74,7 @@ class VoteLog:
 
     def _write_anew(self, records: Sequence[bytes]) -> None:
         self._salt = os.urandom(votelog.SALT_BYTES)
-        beside = self._path.with_name(self._path.name + ".new")
+        beside = self.path.with_name(self.path.name + ".new")
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             frames = b"".join(votelog.frame(self._salt, record) for record in records)
@@ -82,8 +82,8 @@ class VoteLog:
             os.fsync(file)
         finally:
             os.close(file)
-        os.replace(beside, self._path)
-        _sync_directory(self._path.parent)
+        os.replace(beside, self.path)
+        _sync_directory(self.path.parent)
 
 
 def _write_all(file: int, data: bytes) -> None:
