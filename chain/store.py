@@ -187,13 +187,16 @@ class Store:
                 self._oldest = max(self._oldest, height - self._history)
             self._undo.pop(height - self._history, None)
             self._tip = (height, block_hash)
+            self._generation += 1  # who looked while this was under way may have found values of before
 
     def get(self, key: bytes) -> bytes | None:
         """The latest value of a flat key, None if it has none."""
         value = self._values.young(key)
         if value is UNKNOWN:
             generation = self._generation
-            value = self._values.old(key)
+            value = self._values.young(key)  # once more: a block may have been published since
+            if value is UNKNOWN:
+                value = self._values.old(key)
             if value is UNKNOWN:
                 value = self._database.get(_STATE + key)
             with self._publishing:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -190,6 +190,70 @@ def test_a_value_at_a_height_is_right_though_a_commit_overtakes_the_read(overtak
 
 def test_a_value_that_a_commit_overtook_is_not_remembered(overtaken: Store) -> None:
     assert overtaken.get(b"key") in (b"1", b"2")
+
+
+@pytest.fixture
+def forgetting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store at height 1 whose cache has b"key" in its old generation only, even while a block is written."""
+    with Store.open(tmp_path, create=True) as store:
+        for height in (0, 1):
+            store.commit_block(**(commit_of(height) | {"changes": {b"key": b"%d" % height}}))  # type: ignore[misc]
+        values, to_disk = store._values, store._database.write
+
+        def forget() -> None:
+            values._old, values._young = values._young | values._old, {}
+
+        def write(records: Mapping[bytes, bytes | None]) -> None:
+            to_disk(records)
+            forget()
+
+        forget()
+        monkeypatch.setattr(store._database, "write", write)
+        yield store
+        assert (store.get(b"key"), store.value_at(b"key", 1)) == (b"2", b"1")
+
+
+def test_a_block_published_between_two_looks_into_the_cache_brings_no_old_value_back(
+    forgetting: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, first_look = forgetting._values, forgetting._values.young
+
+    def young(key: bytes) -> bytes | None:
+        monkeypatch.setattr(values, "young", first_look)
+        found = first_look(key)
+        forgetting.commit_block(**(commit_of(2) | {"changes": {b"key": b"2"}}))  # type: ignore[misc]
+        return found
+
+    monkeypatch.setattr(values, "young", young)
+    assert forgetting.get(b"key") in (b"1", b"2")
+
+
+def test_a_read_while_a_block_is_published_brings_no_old_value_back(
+    forgetting: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, put, look = forgetting._values, forgetting._values.put, forgetting._values.old
+    looked = threading.Event()
+    reader = threading.Thread(target=lambda: forgetting.get(b"key"))
+
+    def old(key: bytes) -> bytes | None:
+        found = look(key)
+        looked.set()
+        return found
+
+    def put_first(key: bytes, value: bytes | None) -> None:
+        """The first value that a block publishes: a reader finds the old one of b"key", and waits to remember it."""
+        if not reader.ident and forgetting._publishing.locked() and value == b"first":
+            monkeypatch.setattr(values, "put", put)
+            monkeypatch.setattr(values, "old", old)
+            reader.start()
+            assert looked.wait(10)
+        put(key, value)
+
+    monkeypatch.setattr(values, "put", put_first)
+    changes = {b"another": b"first", b"key": b"2"}
+    forgetting.commit_block(**(commit_of(2) | {"changes": changes}))  # type: ignore[misc]
+    reader.join()
+    assert looked.is_set()
 
 
 # ------------------------------------------------------------------------------------------------------ the directory
