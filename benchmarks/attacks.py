@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _setting(options: argparse.Namespace, seed: int) -> Setting:
         rounds=options.rounds,
         custodians=options.custodians,
         samples=options.samples,
-        parameters=Parameters(),
+        parameters=replace(Parameters(), charge_milli=options.charge_milli),
         bond=round(options.bond * COIN),
         fee=round(options.fee * COIN),
     )
@@ -151,6 +152,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=27, help="held-out samples a round in all")
     parser.add_argument("--bond", type=float, default=defaults.bond_minimum / COIN, help="coins each update bonds")
     parser.add_argument("--fee", type=float, default=defaults.evaluation_fee_minimum / COIN, help="coins a commit")
+    parser.add_argument("--charge-milli", type=int, default=defaults.charge_milli, help="thousandths of the pay")
     parser.add_argument("--hostile", nargs="*", default=list(HOSTILE))
     parser.add_argument("--json", type=Path, help="write every account of every game there")
     return parser.parse_args(argv)

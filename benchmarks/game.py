@@ -105,7 +105,7 @@ class _Game:
     def __init__(self, setting: Setting, hostile: tuple[str, ...]) -> None:
         self.setting, self.rules = setting, setting.rules
         self.task = self._secret("task")
-        self.evaluator = Evaluator(ARCHITECTURE, backend="float64")
+        self.evaluator = Evaluator(ARCHITECTURE)
         self.test, held_out, pool = _cut(setting)
         self.accounts = self._enroll(hostile, pool)
         self.custodians = sorted(self._secret("custodian", j)[:20] for j in range(setting.custodians))
