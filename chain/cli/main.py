@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def is_told(error: Exception) -> bool:
     """Whether an error's message is meant for a person: the operating system's are, and those of our own classes.
 
-    `learning` and `consensus` know nothing of LyceumError; their classes are known by where they are from. Anything else
-    is a mistake of ours, and keeps its traceback.
+    `learning` and `consensus` know nothing of LyceumError; their classes are known by where they are from. Anything
+    else is a mistake of ours, and keeps its traceback.
     """
     return isinstance(error, LyceumError | OSError) or type(error).__module__.startswith(("learning.", "consensus."))
 
