@@ -78,7 +78,7 @@ class Parameters:
     significance_milli: int = _number(1000, "A round counts if its summed gain exceeds this many standard errors.")
     charge_milli: int = _number(400, "Every update is charged this share of its weight's part of a round's pay (phi).")
     custodian_share_milli: int = _number(100, "Custodians share this part of a round's pay, on top, for opening.")
-    bond_minimum: int = _number(COIN, "The least bond of an update; at most eight times it counts.", minimum=1)
+    bond_minimum: int = _number(3 * COIN, "The least bond of an update; at most eight times it counts.", minimum=1)
     malformed_cut_milli: int = _number(
         1000, "The share of the bond that a malformed or unrevealed update loses.", maximum=1000
     )

@@ -159,7 +159,7 @@ def _record(fields: list[Any]) -> Record:
         loss_after=_count(fields[9], "loss_after"),
         correct_before=_count(fields[10], "correct_before"),
         correct_after=_count(fields[11], "correct_after"),
-        momentum=take_integer(fields[12], "momentum", 0, 6),
+        momentum=take_integer(fields[12], "momentum", 0, 12),
         value=_signed(fields[13], "value"),
         radius=_count(fields[14], "radius"),
         updates=tuple(_update_outcome(line) for line in updates),

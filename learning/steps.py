@@ -12,7 +12,7 @@ from learning.commitment import Int32Array, Int64Array
 
 WEIGHT_SHIFT = 16  # fractional bits of an update's weight in its round
 BOND_WEIGHT_MAX = 8  # bonds count up to this many times the minimum
-MOMENTUM_QUARTERS = (0, 1, 2, 4, 6)
+MOMENTUM_QUARTERS = (0, 1, 2, 4, 6, 8, 12)
 
 _VALUE_MAX = 2**25  # of every vector below: two steps between weights added up
 _RUN = 2**12  # so many products of two such values sum up within int64

@@ -34,7 +34,7 @@ from tests.learning.plain_round import (
 )
 
 RADIUS_MAX = 2**40
-QUARTERS = (0, 1, 2, 4, 6)
+QUARTERS = (0, 1, 2, 4, 6, 8, 12)
 ACCEPTED, NO_GAIN, NOT_SIGNIFICANT, COPY, MALFORMED, VOID = 1, 2, 3, 4, 5, 6
 SHARD_USED, SHARD_UNUSED, SHARD_MALFORMED = 1, 2, 3
 

@@ -332,7 +332,7 @@ class TestMomentum:
     def test_the_last_step_is_taken_again_as_far_as_spent_shards_say(self):
         settlement = judge((), step=self.STEP, previous=(PROBLEM.shard(55),))
         losses = []
-        for quarters in (0, 1, 2, 4, 6):
+        for quarters in (0, 1, 2, 4, 6, 8, 12):
             moved = (PROBLEM.head + ((quarters * self.STEP.astype(np.int64) + 2) >> 2)).astype(np.int32)
             shard = PROBLEM.shard(55)
             losses.append((int(EVALUATOR.losses(moved, shard.inputs, shard.labels).sum()), quarters, moved))
