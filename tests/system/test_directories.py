@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.system.disks import fill
 from tests.system.processes import FAST, RunningNode, run_command, running_node
 
 pytestmark = pytest.mark.system
-
-FREE_BYTES = 64 << 10  # what is left on the small disk: some blocks, and then no more
 
 
 def refusal(directory: Path, *arguments: object) -> str:
@@ -25,33 +21,6 @@ def refusal(directory: Path, *arguments: object) -> str:
     assert len(lines) == 1, done.errors
     assert lines[0].startswith("python -m chain run: ")
     return lines[0]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
-
-
-def fill(disk: Path) -> Path:
-    """Fill a disk but for FREE_BYTES; the file that does it."""
-    ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    with ballast.open("r+b") as file:
-        file.truncate(ballast.stat().st_size - FREE_BYTES)
-    return ballast
 
 
 def log_lines(node: RunningNode) -> list[str]:
