@@ -43,7 +43,10 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes, *, bytes_max: int) -> Any:
-    """The value whose `pack` is `data`; anything else is refused. Maps, floats and extensions are not values here."""
+    """The value whose `pack` is `data`; anything else is refused, maps and extensions too.
+
+    Whoever reads the value checks the kind of its parts, by which no float, nil or bool passes for anything else.
+    """
     if len(data) > bytes_max:
         raise InvalidEncoding(f"{len(data)} bytes, at most {bytes_max} are allowed")
     try:
@@ -54,12 +57,17 @@ def unpack(data: bytes, *, bytes_max: int) -> Any:
             strict_map_key=True,
             max_map_len=0,
             max_ext_len=0,
+            object_pairs_hook=_refuse_map,
         )
     except Exception as error:
         raise InvalidEncoding(f"not msgpack: {error}") from error
     if pack(value) != data:
         raise InvalidEncoding("not the canonical encoding of its value")
     return value
+
+
+def _refuse_map(_: object) -> None:
+    raise InvalidEncoding("maps are not used")
 
 
 def expect_array(value: Any, length: int, what: str) -> Sequence[Any]:
