@@ -15,7 +15,7 @@ from chain.signing import Fields, sign_transaction
 from chain.types import CONTRACT_ADDRESS
 
 BLOB_BYTES_MAX = 64 << 20
-RETRY_SECONDS_MAX = 5.0
+RETRY_SECONDS_MAX = 0.5  # a node that is back makes blocks at once, and a reveal may be due in the first of them
 
 
 class NodeError(LyceumError):
