@@ -8,7 +8,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -106,10 +106,14 @@ class BlobStore:
                 self._move(root, _Blob(path=path, size=known.size, pinned=True))
             return known is not None
 
-    def expire(self, height: int) -> int:
-        """Drop uploads whose time has come; returns how many."""
+    def expire(self, height: int, spared: Collection[bytes] = ()) -> int:
+        """Drop uploads whose time has come, but for those with the roots in `spared`; returns how many."""
         with self._changing:
-            due = [root for root, blob in self._blobs.items() if not blob.pinned and blob.expires <= height]
+            due = [
+                root
+                for root, blob in self._blobs.items()
+                if not blob.pinned and blob.expires <= height and root not in spared
+            ]
             for root in due:
                 self.delete(root)
             return len(due)

@@ -17,7 +17,7 @@ from chain.executor import Chain
 from chain.founding import initial_head
 from chain.history import StateAt, StateNotKept
 from chain.judging import MissingBlobs, head_weights, is_committed, settlement_input
-from chain.learning_state import RoundStatus, TaskStatus
+from chain.learning_state import Fate, RoundStatus, TaskStatus
 from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import Committed
 from chain.opened_shards import opened_shard
@@ -57,6 +57,7 @@ class Evaluations:
         self._running: tuple[bytes, int] | None = None
         # Rounds that were settled before they were judged here: task, round, the height before their settlement.
         self._late: deque[tuple[bytes, int, int]] = deque()
+        self._tried: set[tuple[bytes, int]] = set()  # rounds that could not be judged since the last block
         self._evaluators: dict[bytes, Evaluator] = {}
         self._missing: tuple[bytes, ...] = ()
         self._asked = 0
@@ -74,7 +75,7 @@ class Evaluations:
     async def run(self) -> None:
         """Judge until cancelled. Raises SettledOtherwise, and what else makes judging impossible."""
         self._failure = asyncio.get_running_loop().create_future()
-        self._pin(self._awaited_blobs())
+        self._keep_blobs(0)
         self.judge_next()
         await self._failure
 
@@ -106,38 +107,48 @@ class Evaluations:
     # --------------------------------------------------------------------------------------------------- blocks
 
     def committed(self, committed: Committed) -> None:
-        """Follow the chain: keep what commits name, check what was settled, and judge what is due."""
+        """Follow the chain: keep what validators hold, check what was settled, and judge what is due."""
         header = committed.header
-        named: list[bytes] = []
         for receipt in committed.prepared.execution.receipts:
             for entry in receipt.logs:
-                if entry.topics[0] == EVENTS["UpdateCommitted"].topic:
-                    named.append(entry.data[32:64])
-                elif entry.topics[0] == EVENTS["RoundSettled"].topic:
+                if entry.topics[0] == EVENTS["RoundSettled"].topic:
                     self._settled(entry.topics[1], int.from_bytes(entry.topics[2], "big"), header.height)
-        self._pin(named, expire_at=header.height)
+        self._keep_blobs(header.height)
+        self._tried.clear()
         self.judge_next()
 
-    def _pin(self, roots: list[bytes], expire_at: int = 0) -> None:
-        """Keep blobs that a commit names, then drop uploads whose time has come; on a worker, as both sync the disk."""
+    def _keep_blobs(self, height: int) -> None:
+        """Keep what is held for good, then drop uploads whose time has come; on a worker, as both sync the disk."""
+        held, awaited = self._blobs_under_way()
 
         def work() -> None:
-            for root in roots:
+            for root in held:
                 self._blobs.pin(root)
-            self._blobs.expire(expire_at)
+            self._blobs.expire(height, spared=awaited)
 
         done = asyncio.get_running_loop().run_in_executor(self._worker_of_blobs, work)
         done.add_done_callback(lambda job: None if job.cancelled() else self._failed(job.exception()))
 
-    def _awaited_blobs(self) -> list[bytes]:
-        """The updates of rounds under way: a crash may have come between their commit and their pinning."""
-        rounds = [
-            read_round(self._chain.store, entry.task, number)
-            for entry in read_tasks(self._chain.store)
-            if (state := read_task(self._chain.store, entry.task)) is not None
-            for number in (*state.pending, *state.unsettled)
-        ]
-        return [update.sealed_root for round_ in rounds if round_ for update in round_.updates]
+    def _blobs_under_way(self) -> tuple[list[bytes], frozenset[bytes]]:
+        """The roots of updates that are held, and of those that may still be; only of blobs of the committed size.
+
+        An upload becomes permanent when its update is held, not before: a commit alone, whose bond goes back, must not
+        fill the disk. And it does not matter whether the blob or the commit came first.
+        """
+        held: list[bytes] = []
+        awaited: list[bytes] = []
+        for entry in read_tasks(self._chain.store):
+            state = read_task(self._chain.store, entry.task)
+            for number in (*state.pending, *state.unsettled) if state else ():
+                round_ = read_round(self._chain.store, entry.task, number)
+                assert round_ is not None, number
+                of_round = awaited if round_.status is RoundStatus.COMMITTING else held
+                of_round += [
+                    update.sealed_root
+                    for update in round_.updates
+                    if update.fate is not Fate.NOT_HELD and self._blobs.size(update.sealed_root) == update.size
+                ]
+        return held, frozenset(awaited)
 
     def _settled(self, task: bytes, number: int, height: int) -> None:
         """A round was settled: compare, or judge it still, as every node makes every head itself."""
@@ -160,22 +171,23 @@ class Evaluations:
         """Start judging the oldest judged round of a task that has no result yet, if nothing is running."""
         if self.is_judging:
             return
-        while self._late and self._late[0][:2] in self.records:
-            self._late.popleft()
-        if self._late:
-            self._start(*self._late[0])
-            return
-        for entry in read_tasks(self._chain.store):
-            if entry.status is not TaskStatus.ACTIVE:
-                continue
-            state = read_task(self._chain.store, entry.task)
-            if state is None or not state.unsettled or (entry.task, state.unsettled[0]) in self.records:
+        self._late = deque(late for late in self._late if late[:2] not in self.records)
+        due = next((late for late in self._late if late[:2] not in self._tried), None) or self._next_due()
+        if due is not None:
+            self._start(*due)
+
+    def _next_due(self) -> tuple[bytes, int, int] | None:
+        """Task, number and height of a round to be judged. All is read at one height: the store may be one ahead."""
+        height = self._chain.tip.height
+        view = StateAt(self._chain.store, height)
+        for entry in read_tasks(view):
+            state = read_task(view, entry.task) if entry.status is TaskStatus.ACTIVE else None
+            if state is None or not state.unsettled:
                 continue
             number = state.unsettled[0]
-            round_ = read_round(self._chain.store, entry.task, number)
-            if round_ is not None and round_.status is RoundStatus.JUDGED:
-                self._start(entry.task, number, self._chain.tip.height)
-                return
+            if (entry.task, number) not in self.records and (entry.task, number) not in self._tried:
+                return entry.task, number, height
+        return None
 
     def _start(self, task: bytes, number: int, height: int) -> None:
         """Judge a round on the state of a height at which it is the oldest that is judged and not settled."""
@@ -209,10 +221,14 @@ class Evaluations:
         if isinstance(error, MissingBlobs):
             self._missing = error.roots
             log.warning("round %d of 0x%s waits for %d blobs", number, task.hex(), len(error.roots))
+            self._tried.add((task, number))
+            self.judge_next()
             return
         if isinstance(error, StateNotKept):
             log.warning("round %d of 0x%s can't be judged here any more: %s", number, task.hex(), error)
             self._late = deque(late for late in self._late if late[:2] != (task, number))
+            self._tried.add((task, number))
+            self.judge_next()
             return
         if error is not None:
             self._failed(error)

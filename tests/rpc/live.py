@@ -24,7 +24,7 @@ from chain.ledger import next_base_fee
 from chain.node import Committed
 from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
-from chain.types import COIN, CONTRACT_ADDRESS, GWEI
+from chain.types import CONTRACT_ADDRESS, GWEI
 from rpc.limits import Settings
 from rpc.server import Server
 
@@ -131,7 +131,8 @@ class LiveChain:
         head, number = bytes.fromhex(task["head"][2:]), self.clock.cycle_of(self.height + 1)
         task_id = bytes.fromhex(task["task"][2:])
         calldata = encode_call("commitUpdate", task_id, number, head, sealed_root, 1000, key_hash)
-        value = int(self.call("learn_task", task["task"])["evaluationFee"], 16) + COIN
+        told = self.call("learn_task", task["task"])
+        value = int(told["evaluationFee"], 16) + int(told["bondMinimum"], 16)
         return self.send(
             self.transfer(sender=sender, to=CONTRACT_ADDRESS, data=calldata, gas_limit=200_000, value=value)
         )
