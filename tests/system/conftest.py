@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.learned import learned_chains, short_chain
+
+__all__ = ["learned_chains", "short_chain", "small_disk"]
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.system.conftest import LONG_BLOCKS, LONG_SETTLEMENTS, TRANSFERS, LearnedChains
+from tests.system.learned import LONG_BLOCKS, LONG_SETTLEMENTS, TRANSFERS, LearnedChains
 from tests.system.processes import run_command
 
 pytestmark = pytest.mark.system

@@ -38,7 +38,6 @@ from chain.tasks import parse_spec
 from consensus.codec import decode_commit, encode_commit
 from consensus.types import BlockId, Commit, Vote
 from learning.shards import decode_manifest
-from tests.system.conftest import LearnedChains
 from tests.system.damage import (
     at_height,
     blob_path,
@@ -49,6 +48,7 @@ from tests.system.damage import (
     remove,
     rewrite_record,
 )
+from tests.system.learned import LearnedChains
 from tests.system.networks import ACCOUNT_KEYS, DEVELOPMENT_ACCOUNTS
 from tests.system.processes import run_command
 
