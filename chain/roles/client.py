@@ -120,8 +120,13 @@ class Account:
             value=value,
             data=data,
         )
-        raw = sign_transaction(fields, self._key).raw
-        return str(await node.call("eth_sendRawTransaction", "0x" + raw.hex()))
+        transaction = sign_transaction(fields, self._key)
+        try:
+            return str(await node.call("eth_sendRawTransaction", "0x" + transaction.raw.hex()))
+        except NodeError as error:
+            if "already known" not in str(error):
+                raise
+            return "0x" + transaction.hash.hex()  # it had arrived, and the answer to an earlier try was lost
 
     async def call_contract(self, data: bytes, value: int = 0) -> str:
         return await self.send(CONTRACT_ADDRESS, value, data)

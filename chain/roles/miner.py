@@ -54,7 +54,7 @@ class TaskMiner:
         self._task_id = ""
         self._private: Dataset | None = None
         self._opened = OpenedShards(node)
-        self._sent: dict[tuple[str, int], int] = {}  # (what, round) -> height at which it was sent
+        self._sent: dict[tuple[str, int], tuple[int, str]] = {}  # (what, round) -> height at which it was sent, hash
 
     async def follow(self, height: int) -> TaskView:
         """Send the reveals that are due in the block after `height`; the task as it stands."""
@@ -155,12 +155,15 @@ class TaskMiner:
         await self._send(("commit", entry.round), height, encode_call("commitUpdate", *arguments), value)
 
     async def _send(self, what: tuple[str, int], height: int, calldata: bytes, value: int = 0) -> None:
-        """Send a call, once in RESEND_BLOCKS. What the node refuses is told and tried again later."""
-        if self._sent.get(what, -RESEND_BLOCKS) + RESEND_BLOCKS > height:
+        """Send a call, once in RESEND_BLOCKS, or anew where the node has lost it, as one that restarted has.
+
+        What the node refuses is told and tried again at the next block.
+        """
+        sent_at, sent = self._sent.get(what, (-RESEND_BLOCKS, ""))
+        if sent_at + RESEND_BLOCKS > height and await self._node.call("eth_getTransactionByHash", sent) is not None:
             return
-        self._sent[what] = height
         try:
-            await self._account.call_contract(calldata, value)
+            self._sent[what] = height, await self._account.call_contract(calldata, value)
         except NodeError as error:
             log.warning("%s of round %d refused: %s", what[0], what[1], error)
 
