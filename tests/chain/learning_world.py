@@ -250,7 +250,8 @@ def make_world(
 ) -> World:
     """A chain at height 1 with one task, two custodians, three validators and four miners with money."""
     table = parameters_from(
-        {"power_openings_minimum": 1, "epoch_blocks": 10, "base_fee_initial": 10**9} | (parameters or {})
+        {"power_openings_minimum": 1, "epoch_blocks": 10, "base_fee_initial": 10**9, "bond_minimum": COIN}
+        | (parameters or {})
     )
     spec = spec_json(**spec_changes)
     task = task_id(CHAIN_ID, 0, spec)
