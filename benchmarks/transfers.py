@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import uvloop
 
 from benchmarks.load import Connection, Load, presigned, sender_addresses
 from benchmarks.processes import cpu_seconds, cpu_seconds_by_thread, free_port, machine, stop
+from benchmarks.transfer_stages import measure_stages
 from chain.crypto import address_of
 from chain.genesis import DEVELOPMENT_CHAIN_ID, genesis_json
 from chain.keys import load_or_make_plain_key
@@ -145,17 +146,21 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         names = sorted({name for run in chosen for name in run.threads})
         summary[mode] = {
             "transfers": sum(run.transfers for run in chosen),
-            "included_per_second": statistics.median(run.included_per_second for run in chosen),
-            "cpu_ms_per_transfer": statistics.median(run.cpu_ms_per_transfer for run in chosen),
+            "included_per_second": _median(run.included_per_second for run in chosen),
+            "cpu_ms_per_transfer": _median(run.cpu_ms_per_transfer for run in chosen),
             "cpu_ms_per_transfer_range": [
                 min(run.cpu_ms_per_transfer for run in chosen),
                 max(run.cpu_ms_per_transfer for run in chosen),
             ],
-            "threads": {name: statistics.median(run.threads.get(name, 0.0) for run in chosen) for name in names},
+            "threads": {name: _median(run.threads.get(name, 0.0) for run in chosen) for name in names},
             "largest_block": max(run.largest_block for run in chosen),
-            "slowest_answer_ms": statistics.median(run.slowest_answer_ms for run in chosen),
+            "slowest_answer_ms": _median(run.slowest_answer_ms for run in chosen),
         }
     return summary
+
+
+def _median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 4)
 
 
 def table(summary: dict[str, dict[str, Any]], idle: float) -> str:
@@ -180,14 +185,20 @@ def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
     with tempfile.TemporaryDirectory() as temporary:
         runs, idle = uvloop.run(play(Path(temporary), options, None))
+    with tempfile.TemporaryDirectory() as temporary:
+        write_network(Path(temporary), options.senders)
+        stages = measure_stages(Path(temporary), options.senders)
     summary = summarise(runs)
     print(table(summary, idle))
+    print("\nEach stage alone, CPU us per transfer; the rest is HTTP, consensus with its log, and changes of threads:")
+    print(*(f"  {spent:6.2f}  {stage}" for stage, spent in stages.items()), sep="\n")
     if options.json:
         content = {
             "machine": machine(),
             "senders": options.senders,
             "idle_cpu_ms_per_second": idle,
             "medians": summary,
+            "stages_cpu_us_per_transfer": stages,
             "runs": [asdict(run) for run in runs],
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n")
@@ -197,16 +208,27 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show_profile(options: argparse.Namespace) -> None:
-    """Another node, its event loop under cProfile."""
+    """Another node for each mode, under cProfile, which makes calls look costlier than they are: read shares only."""
     for mode in options.modes:
         with tempfile.TemporaryDirectory() as temporary:
             profile = Path(temporary) / "profile"
             chosen = argparse.Namespace(**{**vars(options), "modes": [mode], "repetitions": 1})
             uvloop.run(play(Path(temporary), chosen, profile))
-            for path in sorted(Path(temporary).glob("profile*")):
-                thread = path.suffix[1:] or "event loop"
-                print(f"\n{mode}, {thread}: (cProfile slows it; read the shares, not the times)")
-                pstats.Stats(str(path)).sort_stats("tottime").print_stats(options.profile)
+            for thread in ("", ".chain", ".senders"):
+                print(f"\n{mode}, {thread[1:] or 'event loop'}:")
+                print(*shares(profile.with_name(profile.name + thread), options.profile), sep="\n")
+
+
+def shares(path: Path, lines: int) -> list[str]:
+    """The functions that take most of a thread's processor time, themselves, with their shares of it."""
+    spent = pstats.Stats(str(path)).stats.items()  # type: ignore[attr-defined]
+    total = sum(row[2] for _, row in spent)
+    ordered = sorted(spent, key=lambda item: -item[1][2])[:lines]
+    return [
+        f"  {100 * row[2] / total:5.1f} %  {row[1]:>8} calls  {'/'.join(file.split('/')[-2:])}:{line} {function}"
+        for (file, line, function), row in ordered
+        if row[2] > total / 1000
+    ]
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
