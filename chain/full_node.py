@@ -18,10 +18,10 @@ from chain.datadir import (
     storage_error,
 )
 from chain.development import BLOBS_NAME, GENESIS_NAME, KEYS_NAME, MAKING_NAME, ROLES_NAME, make_development_chain
-from chain.errors import LyceumError
+from chain.errors import InvalidInput, LyceumError
 from chain.evaluations import Evaluations
 from chain.executor import Chain
-from chain.genesis import Genesis, parse_genesis
+from chain.genesis import Genesis, InvalidGenesis, parse_genesis
 from chain.intake import Intake
 from chain.mempool import Mempool
 from chain.node import Node
@@ -88,9 +88,8 @@ def open_directory(path: Path, genesis: Path | None, task: str | None, block_int
             make_development_chain(path, task, block_interval_ms)
         finally:
             lock.release()
-    encoded = _read(genesis if fresh and genesis else own)
-    parsed = parse_genesis(encoded)
-    if genesis and not fresh and parse_genesis(_read(genesis)).hash != parsed.hash:
+    encoded, parsed = read_genesis(genesis if fresh and genesis else own)
+    if genesis and not fresh and read_genesis(genesis)[1].hash != parsed.hash:
         raise DataDirectoryForeign(
             f"{path} belongs to another network than {genesis}: give another directory with --data-dir"
         )
@@ -106,11 +105,16 @@ def open_directory(path: Path, genesis: Path | None, task: str | None, block_int
     return Directory(path=path, genesis=parsed, store=store)
 
 
-def _read(path: Path) -> bytes:
+def read_genesis(path: Path) -> tuple[bytes, Genesis]:
+    """A genesis file as it stands, and what it says. Raises StorageFailed, InvalidGenesis naming the file."""
     try:
-        return path.read_bytes()
+        encoded = path.read_bytes()
     except OSError as error:
         raise storage_error(f"can't read the genesis file {path}", error) from error
+    try:
+        return encoded, parse_genesis(encoded)
+    except InvalidInput as error:
+        raise InvalidGenesis(f"{path}: {error}") from error
 
 
 def _keep_genesis(path: Path, encoded: bytes) -> None:
@@ -143,6 +147,16 @@ def take_in_blobs(blobs: BlobStore, folder: Path) -> None:
         if blob_root(data) != root:
             raise LyceumError(f"{path} is damaged: its content has another root than its name; copy it again")
         blobs.put(root, data)
+
+
+def open_vote_log(path: Path) -> VoteLog:
+    """The vote log of a data directory. Raises DataDirectoryDamaged, StorageFailed."""
+    try:
+        return VoteLog(path)
+    except votelog.InvalidVoteLog as error:
+        raise DataDirectoryDamaged(f"{path}: {error}") from error
+    except OSError as error:
+        raise storage_error(f"can't open {path}", error) from error
 
 
 def require_memory(vote_log: VoteLog, chain: Chain, key: bytes) -> None:
@@ -180,7 +194,7 @@ class FullNode:
         take_in_blobs(self.blobs, genesis_folder)
         self.chain = Chain(directory.store, directory.genesis)
         self.intake = Intake(self.chain, Mempool())
-        vote_log = VoteLog(directory.path / VOTES_NAME)
+        vote_log = open_vote_log(directory.path / VOTES_NAME)
         if key and not settings.forget_votes:
             require_memory(vote_log, self.chain, key)
         self.node = Node(self.chain, self.intake, vote_log, key, Timeouts())
@@ -208,7 +222,7 @@ class FullNode:
             raise CannotListen(
                 f"can't listen on {host!r} ({error.strerror}): choose another with --rpc-host"
             ) from error
-        self.url = f"http://{host}:{port}"
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.node.followers.append(self.evaluations.committed)
         if self.validator:
             self.node.followers.append(self.validator.committed)

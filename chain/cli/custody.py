@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 from pathlib import Path
 
 from chain.cli.children import add_supervision, report_ready, run_role
 from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
+from chain.crypto import address_of, checksum_address
 from chain.roles.custodian import keep_custody
+
+log = logging.getLogger("lyceum.custodian")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     set_up_logging()
-    job = keep_custody(arguments.rpc, read_key(arguments), arguments.secrets, ready=report_ready(arguments))
+    key = read_key(arguments)
+    log.info("keeping custody through %s as %s", arguments.rpc, checksum_address(address_of(key)))
+    job = keep_custody(arguments.rpc, key, arguments.secrets, ready=report_ready(arguments))
     asyncio.run(run_role(job, arguments))
     return 0

@@ -7,6 +7,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
+        warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine may have been made, and not have been begun yet
         return 128 + signal.SIGINT
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from chain.cli.amounts import coins
 from chain.cli.children import add_supervision, report_ready, run_role
 from chain.cli.main import UsageError
 from chain.cli.options import add_key, add_rpc, read_key, set_up_logging
-from chain.crypto import address_of
+from chain.crypto import address_of, checksum_address
+from chain.errors import LyceumError
 from chain.roles.miner import Course, Train, mine
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from chain.roles.task_view import TaskView
     from learning.datasets import Dataset
+
+log = logging.getLogger("lyceum.miner")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +55,18 @@ def trainer(steps: int, epochs: int | None, device: str) -> Train:
     return train_on
 
 
+def check_device(name: str) -> None:
+    """Whether torch can train there; torch is not loaded for the CPU, which it always can. Raises LyceumError."""
+    if name == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise LyceumError(f"torch can't use --device {name}: {str(error).splitlines()[0]}") from error
+
+
 def run(arguments: argparse.Namespace) -> int:
     if len(arguments.task) != len(arguments.data):
         raise UsageError(
@@ -59,10 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.steps < 1 or (arguments.epochs is not None and arguments.epochs < 1):
         raise UsageError("--steps and --epochs must be at least 1")
     set_up_logging()
+    check_device(arguments.device)
     key = read_key(arguments)
     directory = arguments.dir or Path(f"miner-{address_of(key).hex()[:8]}")
     courses = [Course(task=task, data=data) for task, data in zip(arguments.task, arguments.data, strict=True)]
     train = trainer(arguments.steps, arguments.epochs, arguments.device)
+    log.info("mining %s through %s as %s", ", ".join(arguments.task), arguments.rpc, checksum_address(address_of(key)))
     job = mine(arguments.rpc, key, courses, directory, train, bond=arguments.bond, ready=report_ready(arguments))
     asyncio.run(run_role(job, arguments))
     return 0

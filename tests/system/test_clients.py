@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,16 @@ import pytest
 
 from chain.cli.amounts import in_coins
 from chain.crypto import checksum_address
-from tests.system.processes import FAST, Finished, RunningNode, run_command, running_node
+from tests.system.processes import (
+    FAST,
+    ROOT,
+    Finished,
+    RunningNode,
+    clean_environment,
+    command,
+    run_command,
+    running_node,
+)
 
 pytestmark = pytest.mark.system
 
@@ -125,9 +136,9 @@ def test_lineage_begins_with_genesis_and_each_head_is_the_next_ones_parent(node:
 
 def test_unknown_tasks_and_absent_nodes_are_told_in_a_line(node: RunningNode, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "x.safetensors")
-    for command in (("task", "show", "nope"), ("task", "lineage", "nope"), ("model", "pull", "nope", *out)):
-        assert "has no task 'nope'; it has: wine" in fail(*command, "--rpc", node.url)
-        assert "no node answers at http://127.0.0.1:1" in fail(*command, "--rpc", "http://127.0.0.1:1")
+    for arguments in (("task", "show", "nope"), ("task", "lineage", "nope"), ("model", "pull", "nope", *out)):
+        assert "has no task 'nope'; it has: wine" in fail(*arguments, "--rpc", node.url)
+        assert "no node answers at http://127.0.0.1:1" in fail(*arguments, "--rpc", "http://127.0.0.1:1")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,3 +182,39 @@ def test_models_are_evaluated_on_csv_files_under_the_tasks_schema(node: RunningN
     assert "samples of 64 bytes" in fail("model", "eval", file, "--data", "digits@test")
     assert "unknown data source 'nope'" in fail("model", "eval", file, "--data", "nope")
     assert "can't read" in fail("model", "eval", tmp_path / "none.safetensors", "--data", "wine@test")
+
+
+# ------------------------------------------------------------------------------------------------------------- roles
+
+
+def test_roles_that_can_not_work_say_why(node: RunningNode, tmp_path: Path) -> None:
+    keys, at = node.directory / "keys", ("--rpc", node.url)
+    mine = ("mine", *at, "--key", keys / "miner-1.key", "--dir", tmp_path / "journal", "--task")
+    assert "digits has 64 inputs and 10 classes; wine has 13 and 3" in fail_late(*mine, "wine", "--data", "digits")
+    assert "has no task 'nope'; it has: wine" in fail_late(*mine, "nope", "--data", "wine")
+    assert "torch can't use --device nonsense" in fail_late(*mine, "wine", "--data", "wine", "--device", "nonsense")
+    custody = ("custody", *at, "--secrets", tmp_path)
+    assert "holds no secrets of a custodian" in fail_late(*custody, "--key", keys / "custodian.key")
+    assert "can't read the key file" in fail_late(*custody, "--key", tmp_path / "none")
+
+
+def fail_late(*arguments: object) -> str:
+    """The one line of a command that fails after it has logged something."""
+    done = run_command(*arguments)
+    assert done.status == 1, done
+    (line,) = done.errors.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_signals_end_a_miner_without_a_traceback(
+    node: RunningNode, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    options = ("--key", node.directory / "keys" / "miner-1.key", "--dir", tmp_path, "--rpc", node.url)
+    with (tmp_path / "log").open("wb") as log:
+        line = command("mine", "--task", "wine", "--data", "wine", *options)
+        miner = subprocess.Popen(line, cwd=ROOT, env=clean_environment(), stdout=log, stderr=log)
+        node.wait_until(lambda: "mining wine" in (tmp_path / "log").read_text(), 30, "miner")
+        miner.send_signal(number)
+        assert miner.wait(15) == status
+    assert len((tmp_path / "log").read_text().splitlines()) == 1

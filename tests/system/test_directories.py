@@ -115,7 +115,7 @@ def test_damaged_directories_are_named_and_nothing_is_begun_anew(tmp_path: Path,
 
     directory = damaged("bad-genesis")
     (directory / "genesis.json").write_text("{")
-    assert "the genesis file is no JSON" in refusal(directory)
+    assert f"{directory / 'genesis.json'}: the genesis file is no JSON" in refusal(directory)
 
     directory = damaged("cut-log")
     (log,) = (directory / "ledger").glob("*.log")
@@ -126,6 +126,10 @@ def test_damaged_directories_are_named_and_nothing_is_begun_anew(tmp_path: Path,
     directory = damaged("no-votes")
     (directory / "votes.log").unlink()
     assert "votes.log" in refusal(directory)
+
+    directory = damaged("bad-votes")
+    (directory / "votes.log").write_bytes(bytes(100))
+    assert f"{directory / 'votes.log'}: this is no vote log" in refusal(directory)
 
     directory = damaged("bad-key")
     (directory / "keys" / "validator.key").write_text("12")
