@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chain.abi import contract_abi
+from chain.founding import initial_head
 from chain.learning_state import Round, TaskEntry, TaskState
 from chain.learning_store import (
     read_custodian,
@@ -176,7 +177,7 @@ class Learning:
     async def lineage(self, task: bytes, first: int | None, last: int | None) -> list[dict[str, Any]]:
         """The initial head (round null, only from round 0 on), then the head after every settled round."""
         view = self._backend.state()
-        entry, state = self.known(view, task)
+        entry, _ = self.known(view, task)
         first = first or 0
         newest = max(0, entry.clock.cycle_of(self._backend.tip().header.height))
         if last is None:
@@ -189,8 +190,9 @@ class Learning:
             if found and found.record:
                 heads.append(_lineage_entry(number, found))
         if first == 0:
-            initial = heads[0]["parent"] if heads else data(state.heads[0].root)
-            heads.insert(0, {"round": None, "root": initial, "parent": None, "height": None})
+            spec = self._spec(view, task)
+            initial, _ = initial_head(spec.architecture, spec.initial_seed)
+            heads.insert(0, {"round": None, "root": data(initial), "parent": None, "height": None})
         return heads
 
     @staticmethod

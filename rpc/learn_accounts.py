@@ -84,7 +84,7 @@ class LearningAccounts:
                 "earnedPower": quantity(each.earned_power),
                 "bootstrapPower": quantity(each.bootstrap_power),
                 "bond": quantity(each.bond),
-                "proposerPriority": each.proposer_priority,
+                "proposerPriority": hex(each.proposer_priority),  # signed, and of the size of powers
             }
             for each in self._backend.validators(height)
         ]

@@ -55,7 +55,10 @@ def bind(parameters: Sequence[Parameter], given: Any) -> list[Any]:
 
 def shown(value: Any) -> str:
     """A value as it is quoted in a message, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested deeper than Python writes it
+        text = f"something nested very deep, an {'array' if type(value) is list else 'object'}"
     return text if len(text) <= _SHOWN_CHARACTERS_MAX else text[: _SHOWN_CHARACTERS_MAX - 3] + "..."
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,3 +137,9 @@ def test_a_number_has_one_text(number: int) -> None:
     assert parse.quantity256(hex(number)) == number
     with pytest.raises(InvalidParameter):
         parse.quantity256("0x0" + hex(number)[2:])
+
+
+@pytest.mark.parametrize("encoded", ["[" * 1020 + "]" * 1020, '{"a":' * 1010 + "1" + "}" * 1010])
+def test_a_value_nested_deeper_than_python_can_show_is_refused_like_any_other(encoded: str) -> None:
+    with pytest.raises(InvalidParameter):
+        parse.data(orjson.loads(encoded))
