@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import os
 from typing import Any
 
 import aiohttp
@@ -14,8 +16,14 @@ from chain.errors import LyceumError
 from chain.signing import Fields, sign_transaction
 from chain.types import CONTRACT_ADDRESS
 
+log = logging.getLogger("lyceum.client")
+
 BLOB_BYTES_MAX = 64 << 20
-RETRY_SECONDS_MAX = 0.5  # a node that is back makes blocks at once, and a reveal may be due in the first of them
+RETRY_SECONDS = (
+    0.2,
+    0.4,
+    0.5,
+)  # no longer: a node that is back makes blocks at once, and a reveal may be due in the first of them
 
 
 class NodeError(LyceumError):
@@ -34,6 +42,9 @@ class NodeClient:
     """Calls to one node. `patient` clients wait for a node that is away; others raise NodeUnreachable at once."""
 
     def __init__(self, url: str, *, patient: bool = False) -> None:
+        """Raises NodeUnreachable where `url` can't be a node's."""
+        if not url.startswith(("http://", "https://")):
+            raise NodeUnreachable(f"{url!r} is no node's address: one begins with http:// or https://")
         self.url = url.rstrip("/")
         self._patient = patient
         self._session: aiohttp.ClientSession | None = None
@@ -77,13 +88,35 @@ class NodeClient:
         for attempt in itertools.count():
             try:
                 async with self._session.request(verb, self.url + path, data=data, headers=headers) as response:
-                    return response.status, await response.content.read(BLOB_BYTES_MAX)
+                    return response.status, await self._content(response)
+            except aiohttp.InvalidURL as error:
+                raise NodeUnreachable(f"{self.url!r} is no node's address") from error
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                reason = f"no node answers at {self.url} ({_reason(error)})"
                 if not self._patient:
-                    reason = f"no node answers at {self.url} ({error or type(error).__name__}); is it running?"
-                    raise NodeUnreachable(reason) from error
-                await asyncio.sleep(min(0.2 * 2**attempt, RETRY_SECONDS_MAX))
+                    raise NodeUnreachable(f"{reason}; is it running?") from error
+                if attempt == 0:
+                    log.warning("%s; waiting for it", reason)
+                await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
         raise AssertionError("unreachable")
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        """The whole body; `StreamReader.read` would give what has arrived so far."""
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > BLOB_BYTES_MAX:
+                raise NodeError(f"{self.url} sends more than {BLOB_BYTES_MAX} bytes; ask another node")
+        return b"".join(parts)
+
+
+def _reason(error: Exception) -> str:
+    """Why a request failed, in the system's words where it has any."""
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return str(error) or type(error).__name__
 
 
 class Account:
