@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from chain.admission import Limits
 from chain.blobs import BlobStore, UploadLimits
 from chain.crypto import address_of, recover_many
 from chain.datadir import (
@@ -193,7 +194,8 @@ class FullNode:
         self.blobs = open_blobs(directory.path)
         take_in_blobs(self.blobs, genesis_folder)
         self.chain = Chain(directory.store, directory.genesis)
-        self.intake = Intake(self.chain, Mempool())
+        limits = Limits(base_fee_minimum=self.chain.parameters.base_fee_minimum)
+        self.intake = Intake(self.chain, Mempool(limits))
         vote_log = open_vote_log(directory.path / VOTES_NAME)
         if key and not settings.forget_votes:
             require_memory(vote_log, self.chain, key)

@@ -85,7 +85,7 @@ def parse_genesis(data: bytes) -> Genesis:
     if len(data) > GENESIS_BYTES_MAX:
         raise InvalidGenesis(f"a genesis file of {len(data)} bytes; at most {GENESIS_BYTES_MAX} are read")
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidGenesis(f"the genesis file is no JSON: {error}") from error
     reader = _Reader(value, "genesis")
@@ -178,6 +178,10 @@ class _Reader:
 
     def bytes(self, name: str, length: int) -> bytes:
         return _bytes(self.value.get(name), length, f"{self._place}.{name}")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _number(text: Any, place: str) -> int:

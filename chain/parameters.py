@@ -23,9 +23,9 @@ class Parameters:
     """The table. Heights and counts are plain integers, amounts 10^-18 coin, `_milli` thousandths."""
 
     # Blocks
-    block_interval_ms: int = _number(1000, "The least time from one block to the next.", minimum=10)
-    block_bytes_max: int = _number(1 << 20, "The most bytes of one encoded block.", minimum=1 << 16)
-    block_gas_limit: int = _number(150_000_000, "The most gas of one block.", minimum=1_000_000)
+    block_interval_ms: int = _number(1000, "The least time from one block to the next.", minimum=10, maximum=2**31)
+    block_bytes_max: int = _number(1 << 20, "The most bytes of one encoded block.", minimum=1 << 16, maximum=1 << 20)
+    block_gas_limit: int = _number(150_000_000, "The most gas of one block.", minimum=1_000_000, maximum=2**63 - 1)
     clock_drift_ms_max: int = _number(10_000, "A fresh proposal further ahead of the own clock is prevoted nil.")
     transaction_bytes_max: int = _number(128 << 10, "The most bytes of one transaction.", minimum=1024)
 
@@ -33,7 +33,7 @@ class Parameters:
     base_fee_minimum: int = _number(GWEI, "The base fee never falls below this.", minimum=1)
     base_fee_initial: int = _number(GWEI, "The base fee of the first block.", minimum=1)
     base_fee_change_divisor: int = _number(8, "The base fee moves by at most one part in this many a block.", minimum=2)
-    gas_elasticity: int = _number(2, "The gas target is the gas limit divided by this.", minimum=1)
+    gas_elasticity: int = _number(2, "The gas target is the gas limit divided by this.", minimum=1, maximum=1000)
 
     # Gas of the learning contract's operations, beside the intrinsic gas: fixed, failing or not
     gas_create_task: int = _number(500_000, "Gas of createTask and closeTask.")
