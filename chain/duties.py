@@ -57,18 +57,15 @@ def _holding(
     round_ = read_round(view, task, cycle) if cycle >= 0 and phase in (Phase.OPEN, Phase.COMMIT, Phase.HOLD) else None
     if round_ is None or round_.status is not RoundStatus.COMMITTING:
         return []
-    held = [blob_size(update.sealed_root) == update.size for update in round_.updates]
-    bitmap = bytes(
-        sum(1 << bit for bit, here in enumerate(held[start : start + 8]) if here) for start in range(0, len(held), 8)
+    held = sum(
+        1 << place for place, update in enumerate(round_.updates) if blob_size(update.sealed_root) == update.size
     )
-    told = dict(round_.holdings).get(address, b"")
-    if bitmap == told + bytes(len(bitmap) - len(told)):
+    told = int.from_bytes(dict(round_.holdings).get(address, b""), "little")
+    if not held & ~told:  # what was told stays told, even of a blob that was lost since
         return []
+    bitmap = held.to_bytes((len(round_.updates) + 7) // 8, "little")
     return [
-        Duty(
-            name=("attestHeld", task, cycle, int.from_bytes(bitmap, "little")),
-            calldata=encode_call("attestHeld", task, cycle, bitmap),
-        )
+        Duty(name=("attestHeld", task, cycle, held), calldata=encode_call("attestHeld", task, cycle, bitmap)),
     ]
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger("lyceum.validator")
 
 RESEND_BLOCKS = 5  # a call without effect after so many blocks is sent again
 REMEMBERED_MAX = 1024
+BASE_FEE_GROWTH = 16  # which a call survives: 24 full blocks; one that can't be included holds up all after it
 
 
 class Validator:
@@ -33,6 +34,7 @@ class Validator:
         self._address = address_of(key)
         self._sent: dict[tuple[str, bytes, int, int], int] = {}  # duty -> height at which it was sent
         self._sending: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()  # of sending: the next nonce is known when what was sent before is in the pool
 
     def committed(self, _: Committed) -> None:
         self.do_what_is_due()
@@ -58,9 +60,11 @@ class Validator:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, duties: list[Duty]) -> None:
-        nonce = self._intake.pool.pending_nonce(self._address, self._intake.account(self._address)[0])
-        raws = [self._signed(duty, nonce + place) for place, duty in enumerate(duties)]
-        for duty, outcome in zip(duties, await self._intake.submit(raws), strict=True):
+        async with self._turn:
+            nonce = self._intake.pool.pending_nonce(self._address, self._intake.account(self._address)[0])
+            raws = [self._signed(duty, nonce + place) for place, duty in enumerate(duties)]
+            outcomes = await self._intake.submit(raws)
+        for duty, outcome in zip(duties, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 log.warning("%s was not taken by the pool: %s", duty.name[0], outcome)
                 self._sent.pop(duty.name, None)
@@ -72,7 +76,7 @@ class Validator:
             chain_id=self._chain.genesis.chain_id,
             nonce=nonce,
             max_priority_fee_per_gas=GWEI,
-            max_fee_per_gas=2 * next_base_fee(self._chain.tip, parameters) + GWEI,
+            max_fee_per_gas=BASE_FEE_GROWTH * next_base_fee(self._chain.tip, parameters) + GWEI,
             gas_limit=gas,
             to=CONTRACT_ADDRESS,
             data=duty.calldata,

@@ -90,3 +90,15 @@ def test_a_commit_that_tells_another_size_keeps_no_upload(live: LiveChain) -> No
         go_to_next_cycle(live)
     assert live.call("learn_update", "0x" + root.hex())["fate"] == "not_held"
     assert live.node.blobs.size(root) is None
+
+
+def test_a_blob_that_was_lost_after_it_was_attested_is_not_attested_again(live: LiveChain) -> None:
+    root = upload(live, bytes(COMMITTED_BYTES))
+    live.commit_update(sealed_root=root)
+    live.block()
+    wait_for_attestation(live)
+    live.block()
+    live.node.blobs.delete(root)
+    attested = live.node.intake.account(live.proposer)[0]
+    go_to_next_cycle(live)
+    assert live.node.intake.account(live.proposer)[0] == attested > 0
