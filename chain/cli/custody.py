@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     set_up_logging()
-    key = read_key(arguments)
+    key = read_key(arguments, arguments.key)
     log.info("keeping custody through %s as %s", arguments.rpc, checksum_address(address_of(key)))
     job = keep_custody(arguments.rpc, key, arguments.secrets, ready=report_ready(arguments))
     asyncio.run(run_role(job, arguments))

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--steps and --epochs must be at least 1")
     set_up_logging()
     check_device(arguments.device)
-    key = read_key(arguments)
+    key = read_key(arguments, arguments.key)
     directory = arguments.dir or Path(f"miner-{address_of(key).hex()[:8]}")
     courses = [Course(task=task, data=data) for task, data in zip(arguments.task, arguments.data, strict=True)]
     train = trainer(arguments.steps, arguments.epochs, arguments.device)

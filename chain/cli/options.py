@@ -58,9 +58,8 @@ def read_password(arguments: argparse.Namespace, prompt: str = "Password: ", *, 
     return password
 
 
-def read_key(arguments: argparse.Namespace) -> bytes:
-    """The private key that --key names; a plain key file needs no password."""
-    path: Path = arguments.key
+def read_key(arguments: argparse.Namespace, path: Path) -> bytes:
+    """The private key in a file; a plain key file needs no password, and nobody is asked for one."""
     try:
         locked = path.read_bytes()[:1] == b"{"
     except OSError as error:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from chain.cli.main import UsageError
-from chain.cli.options import add_data_dir, add_password, read_password, set_up_logging
+from chain.cli.options import add_data_dir, add_password, read_key, set_up_logging
 from chain.cli.profiling import Profiles
 from chain.development import BLOBS_NAME, RoleKeys
 from chain.full_node import LOGS_NAME, FullNode, NodeSettings, open_directory
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
-    key = load_key(arguments.validator, read_password(arguments)) if arguments.validator else None
+    key = read_key(arguments, arguments.validator) if arguments.validator else None
     live = sys.stdout.isatty() and not arguments.quiet and os.environ.get("TERM", "dumb") != "dumb"
     if not live:
         set_up_logging(arguments.log_format)

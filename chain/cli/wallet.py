@@ -207,7 +207,7 @@ def send(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--wait {arguments.wait} must be from 0 to {WAIT_SECONDS_MAX} seconds")
     to = address_named(arguments.keystore, arguments.to)
     if arguments.key:
-        key = read_key(arguments)
+        key = read_key(arguments, arguments.key)
         transfer = Transfer(sender=address_of(key), unlock=lambda: key, to=to, amount=arguments.amount)
     else:
         account = find_account(arguments.keystore, arguments.sender)
