@@ -22,6 +22,8 @@ from chain.node import Committed
 
 log = logging.getLogger("lyceum")
 
+GARBAGE_THRESHOLD = 20_000  # objects; a block makes as many that are no garbage
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -93,6 +95,7 @@ def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, w
 
     gc.collect()
     gc.freeze()  # what is there at the start stays to the end: looking through it again would halt the loop
+    gc.set_threshold(GARBAGE_THRESHOLD)
     profiles = Profiles() if arguments.profile else None
     if profiles:
         profiles.start()
