@@ -26,7 +26,7 @@ from chain.state import View
 from chain.tasks import TaskSpec, parse_spec
 from chain.threads import workers
 from learning.architecture import Architecture
-from learning.commitment import weights_bytes
+from learning.commitment import InvalidWeights, weights_bytes
 from learning.evaluation import Evaluator
 from learning.initial import initial_weights
 from learning.round import Settlement
@@ -292,9 +292,13 @@ class Evaluations:
             raise EvaluationRefused(
                 f"0x{shard_root.hex()} is no opened shard of this task, or its blobs are not held here"
             )
-        weights = head_weights(spec, root or state.head, self._blobs.get)
+        wanted = root or state.head
+        try:
+            weights = head_weights(spec, wanted, self._blobs.get)
+        except InvalidWeights as error:
+            raise EvaluationRefused(f"0x{wanted.hex()} is no head of this task: {error}") from error
         if weights is None:
-            raise EvaluationRefused(f"this node does not hold the head {(root or state.head).hex()} of the task")
+            raise EvaluationRefused(f"this node does not hold the head 0x{wanted.hex()} of the task")
         evaluator = self._evaluator(view, task)
         losses = evaluator.losses(weights, shard.inputs, shard.labels)
         return EvaluationResult(

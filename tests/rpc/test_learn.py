@@ -224,6 +224,10 @@ def test_a_head_is_evaluated_on_an_opened_shard_as_the_record_says(taught: LiveC
     with pytest.raises(AnsweredError) as refusal:
         taught.call("learn_evaluate", task, "0x" + entries[ROUNDS + 3].root.hex())
     assert refusal.value.code == -32000
+    sealed = "0x" + entries[0].root.hex()
+    with pytest.raises(AnsweredError, match="is no head of this task") as refusal:
+        taught.call("learn_evaluate", task, sealed, sealed)
+    assert refusal.value.code == -32000
 
 
 def test_the_node_tells_how_it_stands(taught: LiveChain) -> None:
