@@ -8,14 +8,15 @@ import sys
 BENCHMARKS = {
     "transfers": "included transfers per second, and CPU time a transfer",
     "evaluation": "exact evaluation beside torch fp32, and coalitions a second",
-    "attacks": "what hostile miners earn beside honest ones",
+    "attacks": "what hostile miners earn beside honest ones, without a chain",
+    "chain-attacks": "the same through the whole protocol, and what splitting a bond or doubling an update gains",
 }
 
 
 def main(argv: list[str]) -> int:
     if argv[:1] and argv[0] in ("-h", "--help"):
         print("usage: python -m benchmarks [NAME [OPTIONS]]\n")
-        print("\n".join(f"  {name:<12}{sentence}" for name, sentence in BENCHMARKS.items()))
+        print("\n".join(f"  {name:<15}{sentence}" for name, sentence in BENCHMARKS.items()))
         return 0
     if argv and argv[0] not in BENCHMARKS:
         print(f"there is no benchmark {argv[0]!r}; one of: {', '.join(BENCHMARKS)}", file=sys.stderr)
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
     names = argv[:1] or list(BENCHMARKS)
     for name in names:
         print(f"== {name}: {BENCHMARKS[name]}", flush=True)
-        status = importlib.import_module(f"benchmarks.{name}").main(argv[1:])
+        status = importlib.import_module("benchmarks." + name.replace("-", "_")).main(argv[1:])
         if status:
             return int(status)
     return 0

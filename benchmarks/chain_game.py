@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.chain_network import Network, Wallet
 from benchmarks.chain_public import PublicTask
 from benchmarks.chain_setup import Draws, Seat, Setting, begin, course_of, divide
+from benchmarks.disguises import DISGUISES
 from benchmarks.strategies import STRATEGIES, Strategy, Vector
 from chain.clock import Phase
 from chain.learning_state import Fate, Round, RoundStatus
@@ -28,6 +29,7 @@ from learning.shards import ShardKeys
 from learning.updates import encode_update
 from rpc.learn_formats import round_object
 
+PLAYED: Mapping[str, Strategy] = {**STRATEGIES, **DISGUISES}
 ENDED = (RoundStatus.SETTLED, RoundStatus.VOID, RoundStatus.EMPTY)
 
 
@@ -65,13 +67,13 @@ class Outcome:
         return sum(bool(each["record"] and each["record"]["accepted"]) for each in self.rounds)
 
 
-def play(setting: Setting, strategies: Mapping[str, Strategy] = STRATEGIES, directory: Path | None = None) -> Outcome:
+def play(setting: Setting, directory: Path | None = None) -> Outcome:
     """A game from genesis until its last round has ended; equal arguments play the same game.
 
     The chain is written to `directory`, an empty one, and stays there; without it, to a temporary one.
     """
     with tempfile.TemporaryDirectory(prefix="lyceum-game-") as scratch:
-        game = _Game(setting, strategies, directory or Path(scratch))
+        game = _Game(setting, directory or Path(scratch))
         try:
             return game.play()
         finally:
@@ -102,7 +104,7 @@ class _Miner:
 class _Game:
     """The players around a network."""
 
-    def __init__(self, setting: Setting, strategies: Mapping[str, Strategy], directory: Path) -> None:
+    def __init__(self, setting: Setting, directory: Path) -> None:
         self._setting, self._draws = setting, Draws(setting.seed)
         self._division = divide(self._draws)
         beginning = begin(setting, course_of(setting, self._division), self._draws)
@@ -110,17 +112,17 @@ class _Game:
         self._public = PublicTask(self.network, beginning.task)
         self._task, self._clock = beginning.task, self._public.clock
         self._custodians = [self._wallet(self._draws.custodian_key(each)) for each in range(setting.custodians)]
-        self._miners = [self._enroll(strategies, place, seat) for place, seat in enumerate(setting.seats)]
+        self._miners = [self._enroll(place, seat) for place, seat in enumerate(setting.seats)]
         self._accuracies: list[float] = []
 
     def _wallet(self, key: bytes) -> Wallet:
         return Wallet(key, self.network.chain)
 
-    def _enroll(self, strategies: Mapping[str, Strategy], place: int, seat: Seat) -> _Miner:
+    def _enroll(self, place: int, seat: Seat) -> _Miner:
         wallet = self._wallet(self._draws.miner_key(place))
         return _Miner(
             seat=seat,
-            strategy=strategies[seat.strategy],
+            strategy=PLAYED[seat.strategy],
             wallet=wallet,
             private=self._division.shares[seat.share],
             began=self.network.balance(wallet.address),

@@ -72,13 +72,11 @@ class Parameters:
     # Money of learning
     price: int = _number(100 * COIN, "Pay for removing the whole loss once: pay is price * contribution / loss.")
     round_cap: int = _number(50 * COIN, "The most that the miners of one round are paid together.")
-    loss_floor: int = _number(
-        (1 << 20) // 100, "Pay divides by the loss, never by less than this (2^-20 nat).", minimum=1
-    )
+    loss_floor: int = _number(1 << 19, "Pay divides by the loss, never by less than this (2^-20 nat).", minimum=1)
     significance_milli: int = _number(1000, "A round counts if its summed gain exceeds this many standard errors.")
-    charge_milli: int = _number(400, "Every update is charged this share of its weight's part of a round's pay (phi).")
+    charge_milli: int = _number(500, "Every update is charged this share of its weight's part of a round's pay (phi).")
     custodian_share_milli: int = _number(100, "Custodians share this part of a round's pay, on top, for opening.")
-    bond_minimum: int = _number(3 * COIN, "The least bond of an update; at most eight times it counts.", minimum=1)
+    bond_minimum: int = _number(8 * COIN, "The least bond of an update; at most eight times it counts.", minimum=1)
     malformed_cut_milli: int = _number(
         1000, "The share of the bond that a malformed or unrevealed update loses.", maximum=1000
     )

@@ -71,7 +71,7 @@ def commit_update(chain: PlainChain, sender: int = 0, nonce: int = 0) -> Transac
     task = task_id(CHAIN_ID, 0, spec_json())
     head = chain.read_head(task)
     calldata = encode_call("commitUpdate", task, 0, head, root_named("sealed"), 1000, root_named("key"))
-    return transaction(sender, nonce, to=CONTRACT_ADDRESS, data=calldata, gas_limit=300_000, value=5 * COIN)
+    return transaction(sender, nonce, to=CONTRACT_ADDRESS, data=calldata, gas_limit=300_000, value=10 * COIN)
 
 
 @dataclass(kw_only=True)
