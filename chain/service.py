@@ -109,7 +109,8 @@ class Service:
         return tuple(decode_receipt(item) for item in decode_receipts(encoded))
 
     def height_of_hash(self, block_hash: bytes) -> int | None:
-        return self._store.height_of_hash(block_hash)
+        height = self._store.height_of_hash(block_hash)
+        return None if height is None or height > self._tip.header.height else height
 
     def transaction_location(self, transaction_hash: bytes) -> tuple[int, int] | None:
         location = self._store.transaction_location(transaction_hash)
@@ -187,8 +188,9 @@ class Service:
         proof = self._chain.prove(key, at)
         if header is None or proof is None:
             raise StateNotKept(f"no proofs are kept for block {at}; newer blocks have them")
-        child = self.block(at + 1)
-        commit = child.last_commit if child else self._chain.last_commit
+        latest = self._chain.last_commit  # before the child is looked for: it may be committed at this moment
+        child = self._store.block(at + 1)
+        commit = decode_block(child).last_commit if child else latest
         return StateProof(header=header, value=value, proof=proof, commit=commit)
 
     async def evaluate(self, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
