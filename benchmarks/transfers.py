@@ -183,6 +183,7 @@ def table(summary: dict[str, dict[str, Any]], idle: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = _options(argv)
+    busy = os.getloadavg()[0]  # of others: figures of a busy machine are higher
     with tempfile.TemporaryDirectory() as temporary:
         runs, idle = uvloop.run(play(Path(temporary), options, None))
     with tempfile.TemporaryDirectory() as temporary:
@@ -195,6 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         content = {
             "machine": machine(),
+            "load_average_before": round(busy, 1),
             "senders": options.senders,
             "idle_cpu_ms_per_second": idle,
             "medians": summary,
