@@ -2,8 +2,8 @@
 
     python -m benchmarks chain-attacks [--seeds 5] [--disguises] [--json FILE] [--set NAME=VALUE ...]
 
-Each seed's game is played twice, by three honest miners alone and with hostile ones beside them. `--disguises` also asks
-what a miner gains by doubling its update, or by splitting its bond over four accounts.
+Each seed's game is played twice, by three honest miners alone and with hostile ones beside them. `--disguises` also
+asks what a miner gains by doubling its update, or by splitting its bond over four accounts.
 """
 
 from __future__ import annotations
@@ -148,13 +148,11 @@ def table(summary: dict[str, Any]) -> str:
         f"{'coins a game':<15}" + "".join(f"{name:>9}" for name in columns) + "      +-  of honest  lowest  highest"
     ]
     for name, row in summary["roles"].items():
-        lines.append(
-            f"{name:<15}"
-            + "".join(f"{row[column]:>9.3f}" for column in columns)
-            + f"{row['net_deviation']:>8.2f}{row['net'] / honest:>11.2f}{min(row['nets']):>8.2f}{max(row['nets']):>9.2f}"
-            + "  "
-            + ", ".join(f"{fate.lower()} {count}" for fate, count in row["fates"].items())
-        )
+        amounts = "".join(f"{row[column]:>9.3f}" for column in columns)
+        spread = f"{row['net_deviation']:>8.2f}{row['net'] / honest:>11.2f}"
+        ends = f"{min(row['nets']):>8.2f}{max(row['nets']):>9.2f}"
+        fates = ", ".join(f"{fate.lower()} {count}" for fate, count in row["fates"].items())
+        lines.append(f"{name:<15}{amounts}{spread}{ends}  {fates}")
     alone, beside = (statistics.fmean(summary["accuracies"][name]) for name in ("alone", "beside"))
     lines.append(f"accuracy on samples that nobody saw: {alone:.4f} without the hostile, {beside:.4f} with them")
     return "\n".join([*lines, *_kept(summary["promises"])])
@@ -182,9 +180,7 @@ def main(argv: list[str]) -> int:
     if options.disguises:
         games |= {f"disguise {name}": seats for name, seats in disguised_seats().items()}
     settings = [_setting(options, seed, seats) for seats in games.values() for seed in seeds]
-    # Started anew instead of forked, as torch's threads do not survive a fork.
-    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        outcomes = list(pool.map(play, settings))
+    outcomes = _play_all(settings, options.jobs)
     played = {name: outcomes[i * len(seeds) : (i + 1) * len(seeds)] for i, name in enumerate(games)}
     report = _about(options, settings[0], seeds) | summarise(played["alone"], played["beside"])
     print(f"{len(seeds)} seeds, {options.rounds} rounds, {options.custodians} x {settings[0].samples} held-out samples")
@@ -195,6 +191,14 @@ def main(argv: list[str]) -> int:
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def _play_all(settings: Sequence[Setting], jobs: int) -> list[Outcome]:
+    if jobs == 1:
+        return [play(setting) for setting in settings]
+    # Started anew instead of forked, as torch's threads do not survive a fork.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(play, settings))
 
 
 def _about(options: argparse.Namespace, setting: Setting, seeds: range) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from chain import contract
 from chain.abi import EVENTS, encode_call
 from chain.codec import encode_block
 from chain.crypto import address_of, keccak256, sign
+from chain.development import GENESIS_NAME
 from chain.duties import due
 from chain.executor import Chain, Prepared
 from chain.founding import initial_head
 from chain.full_node import open_blobs
-from chain.genesis import Genesis
+from chain.genesis import parse_genesis
 from chain.judging import settlement_input
 from chain.learning_state import RoundStatus
 from chain.learning_store import read_round, read_spec, read_task, read_tasks
@@ -41,15 +42,17 @@ EVALUATION_BACKEND = "float64"  # exact like the others, and nothing has to be c
 
 
 class Network:
-    """The chain of one validator in a directory: `block` makes, decides and commits the next block.
+    """The chain of one validator, in a directory that `python -m chain verify` can check. `block` makes the next block.
 
     Between blocks the validator does its duties, and judges rounds as soon as they are due. Consensus is the node's,
     fed by hand: with all power at one validator every height is decided in round 0, so no timer ever matters.
     """
 
-    def __init__(self, directory: Path, genesis: Genesis, validator: bytes, blobs: Iterable[bytes]) -> None:
+    def __init__(self, directory: Path, genesis_file: bytes, validator: bytes, blobs: Iterable[bytes]) -> None:
         """`validator` is the private key of the only validator; `blobs` are those that genesis names."""
+        genesis = parse_genesis(genesis_file)
         self.store = Store.open(directory, create=True, genesis=genesis.hash)
+        (directory / GENESIS_NAME).write_bytes(genesis_file)
         self.chain = Chain(self.store, genesis)
         self.blobs = open_blobs(directory)
         self.gas_paid: dict[bytes, int] = {}  # by account, 10^-18 coin

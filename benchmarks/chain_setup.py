@@ -10,7 +10,7 @@ import numpy as np
 
 from chain.crypto import address_of
 from chain.development import BOOTSTRAP_POWER, ROLE_BALANCE
-from chain.genesis import Genesis, genesis_json, parse_genesis
+from chain.genesis import genesis_json
 from chain.network_setup import Course, built_in_course, shards_of
 from chain.parameters import Parameters, parameters_from
 from chain.tasks import GenesisCustodian, GenesisTask, task_id
@@ -134,9 +134,9 @@ def course_of(setting: Setting, division: Division) -> Course:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beginning:
-    """A network's genesis, its only task, and the blobs that genesis names: manifests and sealed shards."""
+    """A network's genesis file, its only task, and the blobs that genesis names: manifests and sealed shards."""
 
-    genesis: Genesis
+    genesis: bytes
     task: bytes
     blobs: tuple[bytes, ...]
 
@@ -165,18 +165,16 @@ def begin(setting: Setting, course: Course, draws: Draws) -> Beginning:
     return Beginning(genesis=genesis, task=task, blobs=tuple(blobs))
 
 
-def _genesis(setting: Setting, draws: Draws, task: GenesisTask) -> Genesis:
+def _genesis(setting: Setting, draws: Draws, task: GenesisTask) -> bytes:
     """One validator, and accounts as rich as the roles of a development chain."""
     validator = address_of(draws.validator_key())
     accounts = [validator, *(custodian.address for custodian in task.custodians)]
     accounts += [address_of(draws.miner_key(place)) for place in range(len(setting.seats))]
-    return parse_genesis(
-        genesis_json(
-            chain_id=CHAIN_ID,
-            time_ms=GENESIS_TIME_MS,
-            balances=dict.fromkeys(accounts, ROLE_BALANCE),
-            validators=[(validator, BOOTSTRAP_POWER, BOOTSTRAP_POWER * setting.table.bond_per_power)],
-            tasks=[task],
-            parameters=setting.overrides,
-        )
+    return genesis_json(
+        chain_id=CHAIN_ID,
+        time_ms=GENESIS_TIME_MS,
+        balances=dict.fromkeys(accounts, ROLE_BALANCE),
+        validators=[(validator, BOOTSTRAP_POWER, BOOTSTRAP_POWER * setting.table.bond_per_power)],
+        tasks=[task],
+        parameters=setting.overrides,
     )
