@@ -26,8 +26,6 @@ class Parameters:
     block_interval_ms: int = _number(1000, "The least time from one block to the next.", minimum=10, maximum=2**31)
     block_bytes_max: int = _number(1 << 20, "The most bytes of one encoded block.", minimum=1 << 16, maximum=1 << 20)
     block_gas_limit: int = _number(150_000_000, "The most gas of one block.", minimum=1_000_000, maximum=2**63 - 1)
-    clock_drift_ms_max: int = _number(10_000, "A fresh proposal further ahead of the own clock is prevoted nil.")
-    transaction_bytes_max: int = _number(128 << 10, "The most bytes of one transaction.", minimum=1024)
 
     # Fee market (EIP-1559)
     base_fee_minimum: int = _number(GWEI, "The base fee never falls below this.", minimum=1)
@@ -63,7 +61,6 @@ class Parameters:
     )
     updates_per_round: int = _number(32, "The most updates of one round.", minimum=1, maximum=256)
     update_bytes_max: int = _number(1 << 20, "The most bytes of one sealed update.", minimum=64)
-    shard_bytes_max: int = _number(1 << 20, "The most bytes of one sealed shard.", minimum=64)
     shards_max: int = _number(4096, "The most shards that one custodian seals for one task.", minimum=1)
     custodians_max: int = _number(16, "The most custodians of one task.", minimum=1, maximum=64)
     tasks_max: int = _number(64, "The most tasks that are open at one time.", minimum=1)

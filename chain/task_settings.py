@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _ROUND_SETTINGS = (
     "cycle_blocks", "reveal_blocks", "open_blocks", "hold_blocks", "settle_grace_cycles", "unsettled_rounds_max",
-    "staleness_max", "copy_window_rounds", "updates_per_round", "update_bytes_max", "shard_bytes_max", "shards_max",
+    "staleness_max", "copy_window_rounds", "updates_per_round", "update_bytes_max", "shards_max",
     "custodians_max",
 )  # fmt: skip
 _MONEY_COUNTS = (

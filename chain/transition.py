@@ -190,6 +190,8 @@ def apply_block(
     """
     header = block.header
     check_header(parent, block, parameters)
+    if header.proposer not in dict(contract.validators_of(view)):
+        raise InvalidBlock(f"height {header.height}: proposer: 0x{header.proposer.hex()} is no validator")
     try:
         execution = execute(view, transactions, environment_of(header, parameters))
     except InexecutableTransaction as error:

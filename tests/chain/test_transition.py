@@ -204,11 +204,9 @@ def test_any_later_time_is_valid(chain: PlainChain) -> None:
         assert chain.apply(replace(built.block, header=header), built.transactions) == built.execution
 
 
-def test_tips_are_another_proposers_in_another_state(chain: PlainChain) -> None:
-    assert "height 1: state_root:" in refusal(chain, chain.build([transaction()]), proposer=STRANGER)
-    built = chain.build([transaction(max_priority_fee_per_gas=0)])
-    other = replace(built.block, header=replace(built.block.header, proposer=STRANGER))
-    assert chain.apply(other, built.transactions) == built.execution
+def test_a_builder_that_is_no_validator_makes_a_block_invalid(chain: PlainChain) -> None:
+    assert "height 1: proposer:" in refusal(chain, chain.build([transaction()]), proposer=STRANGER)
+    assert "height 1: proposer:" in refusal(chain, chain.build([]), proposer=CONTRACT_ADDRESS)
 
 
 def test_transaction_that_cannot_stand_is_named(chain: PlainChain) -> None:
