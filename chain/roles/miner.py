@@ -52,7 +52,7 @@ class TaskMiner:
         self._node, self._account, self._course = node, account, course
         self._journal, self._train, self._bond = journal, train, bond
         self._task_id = ""
-        self._private: Dataset | None = None
+        self._private: asyncio.Task[Dataset] | None = None
         self._opened = OpenedShards(node)
         self._sent: dict[tuple[str, int], tuple[int, str]] = {}  # (what, round) -> height at which it was sent, hash
 
@@ -67,7 +67,12 @@ class TaskMiner:
         return task
 
     async def work(self, task: TaskView, height: int) -> None:
-        """Train and commit if it is time for it. May take long."""
+        """Train and commit if it is time for it. May take long. Raises InvalidData, LyceumError for unfit data."""
+        if self._private is None and task.phase != "over":
+            # Beside all else, as no reveal must wait for data; and at once, as who gave wrong data should hear of it.
+            self._private = asyncio.create_task(asyncio.to_thread(self._load, task))
+        elif self._private is not None and self._private.done():
+            self._private.result()
         if task.clock.accepts_commits(height + 1):
             await self._commit(task, height)
 
@@ -121,11 +126,10 @@ class TaskMiner:
 
     async def _make(self, task: TaskView) -> Entry:
         """Train, seal, and write the key to the journal: from here on, a restart goes on with this update."""
-        if self._private is None:  # not before: a reveal that is due at start must not wait for data to load
-            self._private = await asyncio.to_thread(self._load, task)
+        assert self._private is not None
         await self._opened.update(task)
         weights = await pull_weights(self._node, task, task.head)
-        data = self._opened.joined_with(self._private)
+        data = self._opened.joined_with(await self._private)
         delta = await asyncio.to_thread(self._train, task, weights, data)
         key = secrets.token_bytes(32)
         sealed = seal_update(

@@ -1,4 +1,4 @@
-"""Home of tests of the commands that talk to a node: wallet, task and model, against one that learns."""
+"""Home of tests of a network that `init` made, and of commands that talk to a node: wallet, task, model and roles."""
 
 from __future__ import annotations
 
@@ -13,33 +13,43 @@ from pathlib import Path
 import pytest
 
 from chain.cli.amounts import in_coins
+from chain.cli.mine import check_device
 from chain.crypto import checksum_address
+from chain.errors import LyceumError
+from tests.system.networks_by_readme import Network, running_network
 from tests.system.processes import (
-    FAST,
     ROOT,
     Finished,
     RunningNode,
     clean_environment,
     command,
     run_command,
-    running_node,
 )
 
 pytestmark = pytest.mark.system
 
 MNEMONIC = "test test test test test test test test test test test junk"
-RICH = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"  # its account 0
+RICH = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"  # account 0 of the customary mnemonic
 PASSWORD = {"LYCEUM_PASSWORD": "correct horse"}
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    """A development chain on `wine` in which a round has been settled."""
-    directory = tmp_path_factory.mktemp("clients") / "node"
-    with running_node(directory, *FAST, "--task", "wine") as node:
-        (task,) = node.call("learn_tasks")
-        node.wait_until(lambda: node.call("learn_head", task["task"])["height"] is not None, 60, "settled round")
-        yield node
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """A running network in which a round of the task `dots`, of a CSV file, has been settled; `wine` comes later."""
+    directory = tmp_path_factory.mktemp("network")
+    table = directory / "dots.csv"
+    rows = [f"{i % 7},{i % 5},{'even' if (i % 7 + i % 5) % 2 == 0 else 'odd'}" for i in range(400)]
+    table.write_text("\n".join(["a,b,kind", *rows]))
+    tasks = ("--task", table, "--task", "wine", "--fund", f"{RICH}=10000", "--block-interval", "0.2")
+    with running_network(directory / "net work", *tasks) as running:
+        node, dots = running.node, running.task("dots")
+        node.wait_until(lambda: node.call("learn_head", dots)["height"] is not None, 60, "settled round")
+        yield running
+
+
+@pytest.fixture
+def node(network: Network) -> RunningNode:
+    return network.node
 
 
 def succeed(node: RunningNode, *arguments: object, stdin: str = "") -> str:
@@ -54,6 +64,16 @@ def fail(*arguments: object, environment: dict[str, str] | None = None) -> str:
     assert (done.status, done.output) == (1, ""), done
     (line,) = done.errors.splitlines()
     return line
+
+
+def test_network_of_one_validator_settles_rounds_by_the_commands_of_its_readme(network: Network) -> None:
+    node, dots = network.node, network.task("dots")
+    assert int(node.call("eth_chainId"), 16) in range(10**9, 2 * 10**9)
+    assert node.call("learn_task", dots)["settledRounds"] >= 1
+    earned = node.call("learn_contributions", network.miner)["tasks"]
+    assert [each["task"] for each in earned] == [dots]
+    assert earned[0]["rounds"] >= 1
+    assert (network.directory / "training" / "dots.npz").exists()
 
 
 # ------------------------------------------------------------------------------------------------------------ wallet
@@ -104,15 +124,15 @@ def test_transfers_that_can_not_be_made_say_why(node: RunningNode, keystore: Pat
 
 
 def test_tasks_are_listed_and_shown_with_who_was_paid_what_and_why(node: RunningNode) -> None:
-    (told,) = node.call("learn_tasks")
-    header, row = succeed(node, "task", "list").splitlines()
+    header, *rows = succeed(node, "task", "list").splitlines()
     assert header.split() == ["task", "status", "phase", "round", "loss", "accuracy", "id"]
-    assert row.split()[0] == "wine"
-    assert row.split()[-1] == told["task"]
-
-    shown = json.loads(succeed(node, "task", "show", "wine", "--rounds", "1000", "--json"))
+    assert [(row.split()[0], row.split()[-1]) for row in rows] == [
+        (task["name"], task["task"]) for task in node.call("learn_tasks")
+    ]
+    dots = rows[0].split()[-1]
+    shown = json.loads(succeed(node, "task", "show", "dots", "--rounds", "1000", "--json"))
     settled = next(found for found in shown["rounds"] if found["record"])
-    text = succeed(node, "task", "show", told["task"], "--rounds", "1000")
+    text = succeed(node, "task", "show", dots, "--rounds", "1000")
     for update in settled["updates"]:
         (line,) = (
             x
@@ -121,14 +141,14 @@ def test_tasks_are_listed_and_shown_with_who_was_paid_what_and_why(node: Running
         )
         assert line.endswith(update["reason"])
         assert f"{int(update['reward'], 16) // 10**14 / 10**4:.4f}" in line.split()
-    assert shown["task"]["head"] in text or node.call("learn_head", told["task"])["round"] > settled["round"]
+    assert shown["task"]["head"] in text or node.call("learn_head", dots)["round"] > settled["round"]
 
 
 def test_lineage_begins_with_genesis_and_each_head_is_the_next_ones_parent(node: RunningNode) -> None:
-    heads = json.loads(succeed(node, "task", "lineage", "wine", "--json"))
+    heads = json.loads(succeed(node, "task", "lineage", "dots", "--json"))
     assert heads[0]["round"] is None
     assert [head["parent"] for head in heads[1:]] == [head["root"] for head in heads[:-1]]
-    lines = succeed(node, "task", "lineage", "wine").splitlines()
+    lines = succeed(node, "task", "lineage", "dots").splitlines()
     assert lines[1].split() == ["genesis", "0", "-", "-", "-", "-", heads[0]["root"]]
     for head, line in zip(heads[1:], lines[2:], strict=False):
         assert (line.split()[0], line.split()[-1]) == (str(head["round"]), head["root"])
@@ -137,7 +157,7 @@ def test_lineage_begins_with_genesis_and_each_head_is_the_next_ones_parent(node:
 def test_unknown_tasks_and_absent_nodes_are_told_in_a_line(node: RunningNode, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "x.safetensors")
     for arguments in (("task", "show", "nope"), ("task", "lineage", "nope"), ("model", "pull", "nope", *out)):
-        assert "has no task 'nope'; it has: wine" in fail(*arguments, "--rpc", node.url)
+        assert "has no task 'nope'; it has: dots, wine" in fail(*arguments, "--rpc", node.url)
         assert "no node answers at http://127.0.0.1:1" in fail(*arguments, "--rpc", "http://127.0.0.1:1")
     assert list(tmp_path.iterdir()) == []
 
@@ -145,20 +165,22 @@ def test_unknown_tasks_and_absent_nodes_are_told_in_a_line(node: RunningNode, tm
 # ------------------------------------------------------------------------------------------------------------- model
 
 
-def test_pulled_models_score_the_same_from_file_node_and_notebook(node: RunningNode, tmp_path: Path) -> None:
+def test_pulled_models_score_the_same_from_file_node_and_notebook(
+    network: Network, node: RunningNode, tmp_path: Path
+) -> None:
     from learning import evaluate, pull
     from learning.datasets import load
     from learning.model_file import load as load_file
 
-    file = tmp_path / "wine.safetensors"
-    succeed(node, "model", "pull", "wine", "--out", file)
+    file, training = tmp_path / "dots.safetensors", network.directory / "training" / "dots.npz"
+    succeed(node, "model", "pull", "dots", "--out", file)
     head = load_file(file)
     assert head.is_unchanged
-    scored = json.loads(succeed(node, "model", "eval", file, "--data", "wine@test", "--json"))
-    data = load("wine@test")
-    score = evaluate(pull(node.url, "wine", head.root.hex()), data.inputs, data.labels)
-    assert (scored["loss"], scored["correct"], scored["samples"]) == (score.loss, score.correct, 38)
-    assert scored["root"] == "0x" + head.root.hex()
+    scored = json.loads(succeed(node, "model", "eval", file, "--data", f"npz:{training}", "--json"))
+    data = load(f"npz:{training}")
+    score = evaluate(pull(node.url, "dots", head.root.hex()), data.inputs, data.labels)
+    assert (scored["loss"], scored["correct"], scored["samples"]) == (score.loss, score.correct, 240)
+    assert (scored["root"], scored["round"]) == ("0x" + head.root.hex(), head.round)
 
 
 def test_models_are_evaluated_on_csv_files_under_the_tasks_schema(node: RunningNode, tmp_path: Path) -> None:
@@ -187,15 +209,19 @@ def test_models_are_evaluated_on_csv_files_under_the_tasks_schema(node: RunningN
 # ------------------------------------------------------------------------------------------------------------- roles
 
 
-def test_roles_that_can_not_work_say_why(node: RunningNode, tmp_path: Path) -> None:
-    keys, at = node.directory / "keys", ("--rpc", node.url)
-    mine = ("mine", *at, "--key", keys / "miner-1.key", "--dir", tmp_path / "journal", "--task")
+def test_roles_that_can_not_work_say_why(network: Network, tmp_path: Path) -> None:
+    at = ("--rpc", network.node.url)
+    mine = ("mine", *at, "--key", network.directory / "miner-1" / "miner.key", "--dir", tmp_path / "journal", "--task")
     assert "digits has 64 inputs and 10 classes; wine has 13 and 3" in fail_late(*mine, "wine", "--data", "digits")
-    assert "has no task 'nope'; it has: wine" in fail_late(*mine, "nope", "--data", "wine")
-    assert "torch can't use --device nonsense" in fail_late(*mine, "wine", "--data", "wine", "--device", "nonsense")
-    custody = ("custody", *at, "--secrets", tmp_path)
-    assert "holds no secrets of a custodian" in fail_late(*custody, "--key", keys / "custodian.key")
-    assert "can't read the key file" in fail_late(*custody, "--key", tmp_path / "none")
+    custody = ("custody", *at, "--secrets", tmp_path, "--key", network.directory / "custodian-1" / "custodian.key")
+    assert "holds no secrets of a custodian" in fail_late(*custody)
+
+
+def test_devices_that_torch_has_not_are_refused_before_anything_begins() -> None:
+    check_device("cpu")
+    for name in ("nonsense", "meta", "cuda:99"):
+        with pytest.raises(LyceumError, match=f"torch can't use --device {name}: "):
+            check_device(name)
 
 
 def fail_late(*arguments: object) -> str:
@@ -208,9 +234,10 @@ def fail_late(*arguments: object) -> str:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_signals_end_a_miner_without_a_traceback(
-    node: RunningNode, tmp_path: Path, number: signal.Signals, status: int
+    network: Network, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    options = ("--key", node.directory / "keys" / "miner-1.key", "--dir", tmp_path, "--rpc", node.url)
+    node = network.node
+    options = ("--key", network.directory / "miner-1" / "miner.key", "--dir", tmp_path, "--rpc", node.url)
     with (tmp_path / "log").open("wb") as log:
         line = command("mine", "--task", "wine", "--data", "wine", *options)
         miner = subprocess.Popen(line, cwd=ROOT, env=clean_environment(), stdout=log, stderr=log)

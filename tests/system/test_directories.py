@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from chain.cli.main import main
 from tests.system.disks import fill
 from tests.system.processes import FAST, RunningNode, run_command, running_node
 
 pytestmark = pytest.mark.system
 
 
-def refusal(directory: Path, *arguments: object) -> str:
-    """What `run` on a directory says, in one line, before it ends with status 1."""
-    done = run_command("run", "--data-dir", directory, "--rpc-port", "0", "--quiet", *arguments)
-    assert done.status == 1, done
-    lines = done.errors.splitlines()
-    assert len(lines) == 1, done.errors
-    assert lines[0].startswith("python -m chain run: ")
-    return lines[0]
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `run` on a directory says, in one line, before it ends with status 1.
+
+    It is told to listen where it can't, so that a directory that is not refused does not run for ever.
+    """
+    monkeypatch.setattr("chain.cli.run.set_up_logging", lambda form: None)
+
+    def refused(directory: Path, *arguments: object) -> str:
+        line = ["run", "--data-dir", directory, "--rpc-host", "192.0.2.1", "--quiet", "--no-mine", *arguments]
+        assert main([str(word) for word in line]) == 1
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith("python -m chain run: ")
+        assert "192.0.2.1" not in said
+        return str(said)
+
+    return refused
 
 
 def log_lines(node: RunningNode) -> list[str]:
@@ -48,7 +59,7 @@ def test_node_on_a_full_disk_says_so_and_goes_on_once_there_is_space(small_disk:
     assert run_command("verify", "--data-dir", directory).status == 0
 
 
-def test_new_chain_on_a_full_disk_leaves_nothing_half_made(small_disk: Path) -> None:
+def test_new_chain_on_a_full_disk_leaves_nothing_half_made(small_disk: Path, refusal: Callable[..., str]) -> None:
     directory = small_disk / "node"
     ballast = fill(small_disk)
     assert "the disk is full" in refusal(directory)
@@ -71,7 +82,9 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_directory_in_use_is_refused_and_its_node_goes_on(tmp_path: Path, used: Path) -> None:
     directory = shutil.copytree(used, tmp_path / "node")
     with running_node(directory, "--no-mine") as node:
-        assert "is in use by another node" in refusal(directory)
+        done = run_command("run", "--data-dir", directory, "--rpc-port", "0", "--quiet")
+        assert (done.status, len(done.errors.splitlines())) == (1, 1)
+        assert "is in use by another node" in done.errors
         node.wait_for_height(node.height() + 2)
         port = node.url.rpartition(":")[2]
         other = shutil.copytree(used, tmp_path / "other")
@@ -81,14 +94,15 @@ def test_directory_in_use_is_refused_and_its_node_goes_on(tmp_path: Path, used: 
         node.wait_for_height(node.height() + 2)
 
 
-def test_foreign_directories_are_refused_and_left_as_they_are(tmp_path: Path, used: Path) -> None:
+def test_foreign_directories_are_refused_and_left_as_they_are(
+    tmp_path: Path, used: Path, refusal: Callable[..., str]
+) -> None:
     foreign = tmp_path / "documents"
     foreign.mkdir()
     (foreign / "letter.txt").write_text("dear")
     assert "holds other things (letter.txt)" in refusal(foreign)
     assert [path.name for path in foreign.iterdir()] == ["letter.txt"]
-    made = run_command("init", "--out", tmp_path / "network", "--task", "wine")
-    assert made.status == 0, made.errors
+    assert main(["init", "--out", str(tmp_path / "network"), "--task", "wine"]) == 0
     directory = shutil.copytree(used, tmp_path / "node")
     said = refusal(directory, "--genesis", tmp_path / "network" / "genesis.json")
     assert "belongs to another network" in said
@@ -97,7 +111,9 @@ def test_foreign_directories_are_refused_and_left_as_they_are(tmp_path: Path, us
     assert str(file) in refusal(file)
 
 
-def test_damaged_directories_are_named_and_nothing_is_begun_anew(tmp_path: Path, used: Path) -> None:
+def test_damaged_directories_are_named_and_nothing_is_begun_anew(
+    tmp_path: Path, used: Path, refusal: Callable[..., str]
+) -> None:
     def damaged(name: str) -> Path:
         return shutil.copytree(used, tmp_path / name)
 
