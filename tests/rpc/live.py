@@ -125,7 +125,7 @@ class LiveChain:
     def commit_update(self, *, sender: int = 0, sealed_root: bytes, key_hash: bytes = bytes(32)) -> str:
         """Send a commit of an update on the task's head in the running round, after waiting for its phase; the hash."""
         task = self.call("learn_tasks")[0]
-        assert self.height < self.clock.last_height, "the task is over: too many blocks were made in this session"
+        assert self.height < self.clock.last_height, "the task is over: too many blocks were made"
         while not self.clock.accepts_commits(self.height + 1):
             self.block()
         head, number = bytes.fromhex(task["head"][2:]), self.clock.cycle_of(self.height + 1)
