@@ -39,6 +39,8 @@ from consensus.types import BlockId, Height, ValidatorSet, Voter
 log = logging.getLogger("lyceum.node")
 _T = TypeVar("_T")
 
+PAUSE_MS_MAX = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
@@ -69,6 +71,7 @@ class Node:
         self._worker = workers(1, "chain")
         self._inbox: asyncio.Queue[Given] = asyncio.Queue()
         self._height_started = 0.0
+        self._waiting: asyncio.TimerHandle | None = None  # for the next height
         self._driver = Driver(
             me=Voter(self.address) if self.address else None,
             genesis=chain.genesis.hash,
@@ -86,7 +89,7 @@ class Node:
         """Take part in consensus until cancelled. Raises what stops a node: a full disk, a damaged store."""
         try:
             async with asyncio.TaskGroup() as self._background:
-                self._inbox.put_nowait(self._next_height())
+                self._start_next_height_in(self._pause())
                 while True:
                     given = await self._inbox.get()
                     for action in self._driver.handle(given):
@@ -94,9 +97,19 @@ class Node:
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
         finally:
+            if self._waiting:
+                self._waiting.cancel()
             # What the worker is writing is finished before anything is closed.
             await asyncio.get_running_loop().run_in_executor(None, self._worker.shutdown)
             self._vote_log.close()
+
+    def _pause(self) -> float:
+        """Seconds before the first height: whoever waited for this node has something to say before its next block."""
+        return min(self.chain.parameters.block_interval_ms, PAUSE_MS_MAX) / 1000 if self.chain.tip.height else 0.0
+
+    def _start_next_height_in(self, seconds: float) -> None:
+        start = asyncio.get_running_loop().call_later
+        self._waiting = start(seconds, lambda: self._inbox.put_nowait(self._next_height()))
 
     def _next_height(self) -> HeightStarted:
         self._height_started = time.monotonic()
@@ -158,7 +171,7 @@ class Node:
         for follower in self.followers:
             follower(committed)
         wait = self._height_started + self.chain.parameters.block_interval_ms / 1000 - now
-        asyncio.get_running_loop().call_later(max(0.0, wait), lambda: self._inbox.put_nowait(self._next_height()))
+        self._start_next_height_in(max(0.0, wait))
 
     def _execute(self, encoded: bytes) -> Prepared:
         """A decided block that this process did not build: after a restart, it comes from the vote log."""

@@ -96,7 +96,7 @@ class TaskMiner:
                 log.info("%s round %d: the commit was not included; nothing is lost", task.name, entry.round)
                 await asyncio.to_thread(self._journal.finish, entry)
             return
-        if found["fate"] != "pending":
+        if found["ended"]:  # only then is it known what was paid and cut
             tell_outcome(task.name, entry.round, found)
             await asyncio.to_thread(self._journal.finish, entry)
         elif found["key"] is None and task.clock.accepts_reveals(entry.round, height + 1):
@@ -104,10 +104,11 @@ class TaskMiner:
             await self._send(("reveal", entry.round), height, encode_call("revealUpdate", *arguments))
 
     async def _find(self, entry: Entry) -> dict[str, Any] | None:
-        """The chain's view of an own update, None if it is not committed."""
+        """The chain's view of an own update, with whether its round has ended; None if it is not committed."""
         round_ = await self._node.call("learn_round", entry.task, entry.round)
         own = [u for u in round_["updates"] if u["sealedRoot"] == entry.sealed_root] if round_ else []
-        return next((u for u in own if u["miner"] == self._account.name), None)
+        found = next((u for u in own if u["miner"] == self._account.name), None)
+        return found and {**found, "ended": round_["endedAt"] is not None}
 
     # ----------------------------------------------------------------------------------------------- new updates
 

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,10 +159,10 @@ def miner_address(directory: Path, number: int) -> str:
     return "0x" + address_of(load_key(RoleKeys(directory=directory).miners[number - 1], None)).hex()
 
 
-def eventually(condition: Any, seconds: float, what: str) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float, what: str, pause_seconds: float = 0.02) -> Any:
     """The first true value of a condition; fails when it stays false for so long."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"no {what} within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
     return found

