@@ -153,7 +153,7 @@ def test_a_longer_record_is_refused_unread():
         (5, 3),
         (6, True),
         (7, -1),
-        (12, 7),
+        (12, 13),
         (13, 1.0),
         (14, None),
         (15, 1),

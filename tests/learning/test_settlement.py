@@ -337,7 +337,7 @@ class TestMomentum:
             shard = PROBLEM.shard(55)
             losses.append((int(EVALUATOR.losses(moved, shard.inputs, shard.labels).sum()), quarters, moved))
         _, quarters, moved = min(losses, key=lambda entry: entry[:2])
-        assert settlement.record.momentum == quarters == 6
+        assert settlement.record.momentum == quarters == 12
         assert settlement.record.loss_momentum == mean_loss(moved) < settlement.record.loss_before
         # It is not paid for, but stays, as it did not raise the loss; and it is no step that was accepted.
         assert weights_bytes(settlement.head) == weights_bytes(moved)
