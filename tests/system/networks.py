@@ -147,12 +147,14 @@ def custodian_arguments(directory: Path, url: str) -> list[str]:
     ]
 
 
-def miner_arguments(directory: Path, url: str, number: int) -> list[str]:
-    """Miner 1, 2 or 3 of the development chain with a task on `digits`."""
+def miner_arguments(directory: Path, url: str, number: int, miners: int = 3) -> list[str]:
+    """Miner 1, 2 or 3 of the development chain on `digits`, of which each of so many has its own share."""
     key = RoleKeys(directory=directory).miners[number - 1]
     place = directory / ROLES_NAME / f"miner-{number}"
-    data = f"digits#{number}/3"
-    return ["mine", "--rpc", url, "--task", "digits", "--data", data, "--key", str(key), "--dir", str(place)]
+    data = f"digits#{number}/{miners}" if miners > 1 else "digits"
+    # Few steps: then the second round of a lone miner improves the model as surely as the first.
+    training = ["--task", "digits", "--data", data, "--steps", "15"]
+    return ["mine", "--rpc", url, *training, "--key", str(key), "--dir", str(place)]
 
 
 def miner_address(directory: Path, number: int) -> str:

@@ -101,7 +101,9 @@ def scene(folder: Path, interval_seconds: float, parameters: dict[str, int], min
     with ExitStack() as roles:
         roles.enter_context(running_role(custodian_arguments(directory, url), folder / "custodian.log"))
         started = [
-            roles.enter_context(running_role(miner_arguments(directory, url, number), folder / f"miner-{number}.log"))
+            roles.enter_context(
+                running_role(miner_arguments(directory, url, number, miners), folder / f"miner-{number}.log")
+            )
             for number in range(1, miners + 1)
         ]
         yield Scene(directory=directory, port=port, miners=started)
@@ -145,14 +147,17 @@ def restart_miner_in_every_phase(folder: Path, seed: int, times: int) -> None:
     print(f"seed {seed}")
     random = Random(seed)
     with scene(folder, 0.3, LONG_REVEALS, miners=1) as story, story.node() as node:
+        killed: list[int] = []
         for _ in range(times):
-            number = restart_before_commit(story, node)
+            killed.append(restart_before_commit(story, node))
             restart_miner(story, random.uniform(0, 1))
             for phase in ("hold", "reveal"):
                 story.wait_for_phase(node, phase)
                 restart_miner(story, 0)
-        node.wait_until(lambda: story.updates(node, 1)[number]["status"] in ENDED, 60, f"end of round {number}")
-        story.assert_nothing_lost(node, number)
+        last = killed[-1]
+        node.wait_until(lambda: story.updates(node, 1)[last]["status"] in ENDED, 60, f"end of round {last}")
+        story.assert_nothing_lost(node, last)
+        assert int(story.updates(node, 1)[killed[0]]["reward"], 16) > 0
 
 
 def test_a_miner_that_is_killed_in_any_phase_loses_no_bond(tmp_path: Path) -> None:
