@@ -1,0 +1,1 @@
+"""The peer-to-peer network: authenticated connections, bounded frames, gossip of transactions and blobs, sync."""

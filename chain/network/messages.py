@@ -1,0 +1,402 @@
+"""Home of what nodes say to each other: one frame a message, its kind in the first byte, each kind with a bound.
+
+A frame is the kind's byte and the canonical msgpack array of the message's fields. A frame longer than its kind's bound
+is refused before anything of it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, TypeAlias
+
+from chain.codec import BLOCK_BYTES_MAX, HEADER_BYTES_MAX
+from chain.errors import InvalidInput
+from chain.schema import HASH, UINT, Layout, array, blob, fixed, pair
+from consensus.codec import COMMIT_BYTES_MAX, PROPOSAL_BYTES_MAX, VOTE_BYTES_MAX
+from learning.commitment import CHUNK_BYTES
+
+PEERS_MAX: Final = 64
+HASHES_MAX: Final = 4096
+TRANSACTIONS_MAX: Final = 2048
+TRANSACTIONS_BYTES_MAX: Final = 1 << 19  # of a frame of transactions that were asked for
+VOTES_MAX: Final = 256
+STATUS_VOTES_MAX: Final = 64
+STATUS_PROPOSALS_MAX: Final = 16
+BITMAP_BYTES_MAX: Final = 125  # a bit for each of the most validators that a set can have
+BLOCK_TRANSACTIONS_MAX: Final = 1 << 14  # what fits a block of the most bytes and more
+BLOCKS_MAX: Final = 128
+BLOCKS_BYTES_MAX: Final = 2 * BLOCK_BYTES_MAX  # of a frame of blocks; one always fits
+HEADERS_MAX: Final = 256
+PROOF_HASHES_MAX: Final = 64
+HOST_BYTES_MAX: Final = 255
+PORT_MAX: Final = 65_535
+
+
+class InvalidFrame(InvalidInput):
+    """A frame that no honest node sends: whoever sent it is cut off."""
+
+
+class Kind(IntEnum):
+    """The first byte of a frame."""
+
+    GET_PEERS = 10
+    PEERS = 11
+    NOT_HELD = 12
+
+    TRANSACTION_HASHES = 20
+    GET_TRANSACTIONS = 21
+    TRANSACTIONS = 22
+
+    COMPACT_PROPOSAL = 30
+    WHOLE_PROPOSAL = 31
+    VOTES = 32
+    STATUS = 33
+    GET_PROPOSAL_TRANSACTIONS = 34
+    PROPOSAL_TRANSACTIONS = 35
+
+    GET_BLOCKS = 40
+    BLOCKS = 41
+    GET_HEADERS = 42
+    HEADERS = 43
+
+    HAVE_BLOBS = 50
+    GET_BLOB_CHUNK = 51
+    BLOB_CHUNK = 52
+
+
+# ------------------------------------------------------------------------------------------------------------ peers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerAddress:
+    """Where a node listens, and who it is: the address (20 bytes) of its node key."""
+
+    node: bytes
+    host: bytes  # a numeric address, ASCII
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPeers:
+    """Asks for addresses of other nodes. `id` comes back in the answer, here and below."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    id: int
+    addresses: tuple[PeerAddress, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotHeld:
+    """The answer to any request for something that the node does not have."""
+
+    id: int
+
+
+# ----------------------------------------------------------------------------------------------------- transactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionHashes:
+    """Announces transactions of the sender's pool: each once to each peer."""
+
+    hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetTransactions:
+    id: int
+    hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transactions:
+    """Those of the asked ones that are in the pool and fit a frame, in the order of the question."""
+
+    id: int
+    raws: tuple[bytes, ...]
+
+
+# -------------------------------------------------------------------------------------------------------- consensus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactProposal:
+    """A proposal whose block names its transactions by hash: round 0, when everyone's pool should have them."""
+
+    proposal: bytes  # consensus.codec.encode_proposal
+    header: bytes
+    last_commit: bytes
+    hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeProposal:
+    """A proposal with its encoded block."""
+
+    proposal: bytes
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """Encoded votes: flooded as they come, and sent to peers that lack them."""
+
+    votes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownVotes:
+    """The voters whose vote for a block (empty: nil) is known, a bit for each member of the height's set, in order.
+
+    Named by block, as of a voter that lies both votes may be needed. Bit i of byte i // 8 is the lowest first.
+    """
+
+    round: int
+    kind: int
+    block_id: bytes
+    voters: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a node stands: it works on `height`, and what it knows there, so that others send what it lacks."""
+
+    height: int
+    round: int
+    oldest_block: int  # the least height whose block the node can give
+    votes: tuple[KnownVotes, ...]
+    proposals: tuple[tuple[int, bytes], ...]  # (round, block id) of those whose block is at hand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetProposalTransactions:
+    """Asks the sender of a compact proposal for the transactions at these places of its block, ascending."""
+
+    block_id: bytes
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalTransactions:
+    block_id: bytes
+    places: tuple[int, ...]
+    raws: tuple[bytes, ...]
+
+
+# ------------------------------------------------------------------------------------------------------------- sync
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetBlocks:
+    """Asks for decided blocks from a height on."""
+
+    id: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """(encoded block, encoded commit that decided it), as many as fit a frame; NotHeld if there is not even one."""
+
+    id: int
+    first: int
+    blocks: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetHeaders:
+    id: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headers:
+    """(encoded header, encoded commit that decided its block)."""
+
+    id: int
+    first: int
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+# ------------------------------------------------------------------------------------------------------------ blobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaveBlobs:
+    """Tells of blobs that have come to the node and that others will want."""
+
+    roots: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetBlobChunk:
+    """Asks for a chunk (learning.commitment) of a blob; `task` is empty, or for a head the task whose head it is."""
+
+    id: int
+    root: bytes
+    task: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobChunk:
+    id: int
+    length: int  # of the whole blob
+    data: bytes
+    proof: tuple[bytes, ...]
+
+
+Message: TypeAlias = (
+    GetPeers
+    | Peers
+    | NotHeld
+    | TransactionHashes
+    | GetTransactions
+    | Transactions
+    | CompactProposal
+    | WholeProposal
+    | Votes
+    | Status
+    | GetProposalTransactions
+    | ProposalTransactions
+    | GetBlocks
+    | Blocks
+    | GetHeaders
+    | Headers
+    | HaveBlobs
+    | GetBlobChunk
+    | BlobChunk
+)
+
+# --------------------------------------------------------------------------------------------------------- encoding
+
+_RAW = blob(BLOCK_BYTES_MAX)
+_HEADER = blob(HEADER_BYTES_MAX)
+_COMMIT = blob(COMMIT_BYTES_MAX)
+_PROPOSAL = blob(PROPOSAL_BYTES_MAX)
+_PLACES = array(UINT, BLOCK_TRANSACTIONS_MAX)
+_PEER = Layout(PeerAddress, node=fixed(20), host=blob(HOST_BYTES_MAX), port=UINT)
+_KNOWN_VOTES = Layout(KnownVotes, round=UINT, kind=UINT, block_id=blob(32), voters=blob(BITMAP_BYTES_MAX))
+
+_SMALL: Final = 1 << 10
+
+_KINDS: Final[tuple[tuple[Kind, type, Layout[Any], int], ...]] = tuple(
+    (kind, cls, Layout(cls, **kinds), bytes_max)
+    for kind, cls, bytes_max, kinds in (
+        (Kind.GET_PEERS, GetPeers, _SMALL, {"id": UINT}),
+        (Kind.PEERS, Peers, 32 << 10, {"id": UINT, "addresses": array(_PEER.kind, PEERS_MAX)}),
+        (Kind.NOT_HELD, NotHeld, _SMALL, {"id": UINT}),
+        (Kind.TRANSACTION_HASHES, TransactionHashes, 256 << 10, {"hashes": array(HASH, HASHES_MAX)}),
+        (Kind.GET_TRANSACTIONS, GetTransactions, 128 << 10, {"id": UINT, "hashes": array(HASH, TRANSACTIONS_MAX)}),
+        (
+            Kind.TRANSACTIONS,
+            Transactions,
+            BLOCK_BYTES_MAX + TRANSACTIONS_BYTES_MAX,
+            {"id": UINT, "raws": array(_RAW, TRANSACTIONS_MAX)},
+        ),
+        (
+            Kind.COMPACT_PROPOSAL,
+            CompactProposal,
+            BLOCK_BYTES_MAX,
+            {
+                "proposal": _PROPOSAL,
+                "header": _HEADER,
+                "last_commit": _COMMIT,
+                "hashes": array(HASH, BLOCK_TRANSACTIONS_MAX),
+            },
+        ),
+        (
+            Kind.WHOLE_PROPOSAL,
+            WholeProposal,
+            BLOCK_BYTES_MAX + _SMALL,
+            {"proposal": _PROPOSAL, "block": blob(BLOCK_BYTES_MAX)},
+        ),
+        (Kind.VOTES, Votes, 64 << 10, {"votes": array(blob(VOTE_BYTES_MAX), VOTES_MAX)}),
+        (
+            Kind.STATUS,
+            Status,
+            16 << 10,
+            {
+                "height": UINT,
+                "round": UINT,
+                "oldest_block": UINT,
+                "votes": array(_KNOWN_VOTES.kind, STATUS_VOTES_MAX),
+                "proposals": array(pair(UINT, HASH), STATUS_PROPOSALS_MAX),
+            },
+        ),
+        (
+            Kind.GET_PROPOSAL_TRANSACTIONS,
+            GetProposalTransactions,
+            64 << 10,
+            {"block_id": HASH, "places": _PLACES},
+        ),
+        (
+            Kind.PROPOSAL_TRANSACTIONS,
+            ProposalTransactions,
+            BLOCK_BYTES_MAX + (64 << 10),
+            {"block_id": HASH, "places": _PLACES, "raws": array(_RAW, BLOCK_TRANSACTIONS_MAX)},
+        ),
+        (Kind.GET_BLOCKS, GetBlocks, _SMALL, {"id": UINT, "first": UINT, "count": UINT}),
+        (
+            Kind.BLOCKS,
+            Blocks,
+            BLOCKS_BYTES_MAX + BLOCK_BYTES_MAX,
+            {"id": UINT, "first": UINT, "blocks": array(pair(blob(BLOCK_BYTES_MAX), _COMMIT), BLOCKS_MAX)},
+        ),
+        (Kind.GET_HEADERS, GetHeaders, _SMALL, {"id": UINT, "first": UINT, "count": UINT}),
+        (
+            Kind.HEADERS,
+            Headers,
+            1 << 20,
+            {"id": UINT, "first": UINT, "headers": array(pair(_HEADER, _COMMIT), HEADERS_MAX)},
+        ),
+        (Kind.HAVE_BLOBS, HaveBlobs, 16 << 10, {"roots": array(HASH, 256)}),
+        (
+            Kind.GET_BLOB_CHUNK,
+            GetBlobChunk,
+            _SMALL,
+            {"id": UINT, "root": HASH, "task": blob(32), "index": UINT},
+        ),
+        (
+            Kind.BLOB_CHUNK,
+            BlobChunk,
+            CHUNK_BYTES + (4 << 10),
+            {"id": UINT, "length": UINT, "data": blob(CHUNK_BYTES), "proof": array(HASH, PROOF_HASHES_MAX)},
+        ),
+    )
+)
+_BY_CLASS: Final = {cls: (kind, layout, bytes_max) for kind, cls, layout, bytes_max in _KINDS}
+_BY_KIND: Final = {int(kind): (layout, bytes_max) for kind, _, layout, bytes_max in _KINDS}
+
+FRAME_BYTES_MAX: Final = 1 + max(bytes_max for _, _, _, bytes_max in _KINDS)
+"""No frame of any kind is longer."""
+
+
+def encode(message: Message) -> bytes:
+    """The frame of a message."""
+    kind, layout, bytes_max = _BY_CLASS[type(message)]
+    body = layout.encode(message)
+    assert len(body) <= bytes_max, f"a {type(message).__name__} of {len(body)} bytes"
+    return bytes([kind]) + body
+
+
+def decode(frame: bytes) -> Message:
+    """The message of a frame. Raises InvalidFrame, before anything is read where the frame is too long."""
+    known = _BY_KIND.get(frame[0]) if frame else None
+    if known is None:
+        raise InvalidFrame(f"a frame of unknown kind: {frame[:1].hex() or 'it is empty'}")
+    layout, bytes_max = known
+    if len(frame) - 1 > bytes_max:
+        raise InvalidFrame(f"{len(frame)} bytes, at most {1 + bytes_max} are allowed for kind {frame[0]}")
+    try:
+        message: Message = layout.decode(frame[1:])
+    except InvalidInput as error:
+        raise InvalidFrame(f"kind {frame[0]}: {error}") from error
+    return message
