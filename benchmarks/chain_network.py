@@ -113,7 +113,7 @@ class Network:
     def _decide(self, transactions: Sequence[Transaction]) -> Prepared:
         """What a node's loop does for one height."""
         height = self.chain.tip.height + 1
-        validators = ValidatorSet(members=tuple((Voter(a), p) for a, p in contract.validators_of(self.store)))
+        validators = ValidatorSet(members=tuple((Voter(a), p) for a, p in contract.voters_of(self.store)))
         started = HeightStarted(
             height=Height(height),
             validators=validators,

@@ -10,8 +10,9 @@ from chain.abi import FUNCTIONS, InvalidCalldata, decode_arguments, function_of
 from chain.call import CallContext, CallOutcome, Revert, require
 from chain.founding import InvalidFounding, genesis_learning
 from chain.learning_state import Validator
-from chain.learning_store import read_heads, read_validator, read_validators
+from chain.learning_store import read_heads, read_members, read_validator, read_validators
 from chain.parameters import Parameters
+from chain.power import voters_of as voters_among
 from chain.state import View, WorkingState
 from chain.ticks import begin_block, end_block
 
@@ -29,6 +30,7 @@ __all__ = [
     "operation_gas",
     "validator_of",
     "validators_of",
+    "voters_of",
 ]
 
 Operation: TypeAlias = Callable[..., CallOutcome]
@@ -116,8 +118,13 @@ def heads(view: View) -> tuple[bytes, ...]:
 
 
 def validators_of(view: View) -> tuple[tuple[bytes, int], ...]:
-    """Who votes on the block after this state: (address, voting power) by address."""
+    """Who votes on the block after this state: (account, voting power) by account."""
     return read_validators(view)
+
+
+def voters_of(view: View) -> tuple[tuple[bytes, int], ...]:
+    """The same as consensus sees it: (address of the vote key, voting power) by that address."""
+    return voters_among(read_members(view))
 
 
 def validator_of(view: View, address: bytes) -> Validator:

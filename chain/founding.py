@@ -15,11 +15,11 @@ from chain.learning_store import (
     write_custodian,
     write_epoch,
     write_heads,
+    write_members,
     write_supply,
     write_task,
     write_tasks,
     write_validator,
-    write_validators,
 )
 from chain.parameters import Parameters
 from chain.power import choose_validators, total_power
@@ -147,5 +147,5 @@ def _found_validators(state: WorkingState, parameters: Parameters, validators: S
             f"no validator of genesis can vote: give one power and a bond of at least {parameters.bond_per_power} "
             "for each unit of it"
         )
-    write_validators(state, chosen)
+    write_members(state, chosen)
     write_epoch(state, Epoch(power=total_power(state)))

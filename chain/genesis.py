@@ -118,7 +118,7 @@ def genesis_block(genesis: Genesis) -> tuple[Block, dict[bytes, bytes | None]]:
     contract.genesis_learning(state, genesis.chain_id, genesis.parameters, genesis.tasks, genesis.validators)
     changes = state.changes()
     tree = StateTree()
-    voters = validators_hash(contract.validators_of(state))
+    voters = validators_hash(contract.voters_of(state))
     header = Header(
         chain_id=genesis.chain_id,
         height=0,

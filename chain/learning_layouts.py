@@ -13,6 +13,7 @@ from chain.learning_state import (
     Fate,
     Head,
     Measured,
+    Member,
     Miner,
     Opening,
     RecentUpdate,
@@ -25,6 +26,7 @@ from chain.learning_state import (
     Update,
     UpdateLocation,
     Validator,
+    VoteKey,
 )
 from chain.schema import ADDRESS, AMOUNT, HASH, MAYBE_HASH, SIGNED, UINT, Kind, Layout, array, blob, pair
 from learning.record import CUSTODIANS_MAX, RECORD_BYTES_MAX, UPDATES_MAX
@@ -96,8 +98,11 @@ CUSTODIAN = Layout(
 MINER = Layout(Miner, contribution=SIGNED, rewarded=AMOUNT, charged=AMOUNT, cut=AMOUNT, rounds=UINT, streak=UINT)
 VALIDATOR = Layout(
     Validator,
-    earned=AMOUNT, bootstrap=AMOUNT, granted=AMOUNT, bond=AMOUNT, registered=UINT, vote_address=ADDRESS,
+    earned=AMOUNT, bootstrap=AMOUNT, granted=AMOUNT, bond=AMOUNT, registered=UINT, vote_address=ADDRESS, barred=UINT,
+    withdraw_at=UINT,
 )  # fmt: skip
+MEMBER = Layout(Member, account=ADDRESS, vote_address=ADDRESS, power=AMOUNT)
+VOTE_KEY = Layout(VoteKey, account=ADDRESS, until=UINT)
 CLOCK = Layout(Clock, start=UINT, cycle=UINT, reveal=UINT, open=UINT, hold=UINT, rounds=UINT)
 TASK_ENTRY = Layout(
     TaskEntry,

@@ -196,11 +196,30 @@ class Validator:
     granted: int = 0  # in the running epoch, before it is scaled; becomes power at the epoch's end
     bond: int = 0
     registered: int = 0  # 1 while it may be a validator
-    vote_address: bytes = ZERO_ADDRESS  # of the key that signs its votes
+    vote_address: bytes = ZERO_ADDRESS  # of the key that signs its votes; zero before it first registered
+    barred: int = 0  # 1 for ever once an equivocation of its vote key was proved
+    withdraw_at: int = 0  # the height from which its bond may be withdrawn; 0 while it is not unbonding
 
     @property
     def power(self) -> int:
         return self.earned + self.bootstrap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A validator of one epoch: its vote key and power stay, whatever becomes of its account meanwhile."""
+
+    account: bytes
+    vote_address: bytes
+    power: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteKey:
+    """Who registered with a vote key that is not its own account's, and until when."""
+
+    account: bytes
+    until: int = 0  # the first height whose votes are the key's own account's; 0: it has not registered itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from chain.codec import pack, unpack
 from chain.learning_layouts import (
     CUSTODIAN,
     EPOCH,
+    MEMBER,
     MINER,
     ROUND,
     SUPPLY,
@@ -21,6 +22,7 @@ from chain.learning_layouts import (
 from chain.learning_state import (
     Custodian,
     Epoch,
+    Member,
     Miner,
     Round,
     Supply,
@@ -29,7 +31,7 @@ from chain.learning_state import (
     UpdateLocation,
     Validator,
 )
-from chain.schema import ADDRESS, AMOUNT, HASH, VALUE_BYTES_MAX, array, pair
+from chain.schema import ADDRESS, HASH, VALUE_BYTES_MAX, array
 from chain.state import (
     KIND_CUSTODIAN,
     KIND_GLOBAL,
@@ -46,7 +48,7 @@ from learning.encoding import u32
 
 TASKS_KEY = KIND_GLOBAL + b"tasks"  # every task in order of its ordinal
 HEADS_KEY = KIND_GLOBAL + b"heads"  # their newest heads, in the same order
-VALIDATORS_KEY = KIND_GLOBAL + b"validators"  # who votes on the next block: (address, voting power) by address
+VALIDATORS_KEY = KIND_GLOBAL + b"validators"  # who votes on the next block, by account
 EPOCH_KEY = KIND_GLOBAL + b"epoch"
 SUPPLY_KEY = KIND_GLOBAL + b"supply"
 HOLDERS_PREFIX = KIND_GLOBAL + b"holders"  # and the first byte of an address: accounts with a validator value
@@ -56,7 +58,7 @@ _decode_task = lru_cache(maxsize=128)(TASK.decode)
 _decode_round = lru_cache(maxsize=64)(ROUND.decode)
 _ENTRIES = array(TASK_ENTRY.kind, TASKS_MAX)
 _HEADS = array(HASH, TASKS_MAX)
-_POWERS = array(pair(ADDRESS, AMOUNT), VALIDATORS_MAX)
+_MEMBERS = array(MEMBER.kind, VALIDATORS_MAX)
 _HOLDERS = array(ADDRESS, HOLDERS_MAX)
 
 
@@ -212,17 +214,29 @@ def read_holders(view: View) -> tuple[bytes, ...]:
     return tuple(address for first in range(256) for address in _read_holders(view, HOLDERS_PREFIX + bytes([first])))
 
 
-def read_validators(view: View) -> tuple[tuple[bytes, int], ...]:
-    """Who votes on the next block: (address, voting power) by address."""
+@lru_cache(maxsize=16)
+def decode_members(value: bytes) -> tuple[Member, ...]:
+    members: tuple[Member, ...] = _MEMBERS.read(unpack(value, bytes_max=VALUE_BYTES_MAX), "validators")
+    return members
+
+
+def encode_members(members: tuple[Member, ...]) -> bytes:
+    return pack(_MEMBERS.write(members))
+
+
+def read_members(view: View) -> tuple[Member, ...]:
+    """Who votes on the next block, by account."""
     value = view.get(VALIDATORS_KEY)
-    if value is None:
-        return ()
-    powers: tuple[tuple[bytes, int], ...] = _POWERS.read(unpack(value, bytes_max=VALUE_BYTES_MAX), "validators")
-    return powers
+    return decode_members(value) if value is not None else ()
 
 
-def write_validators(state: WorkingState, powers: tuple[tuple[bytes, int], ...]) -> None:
-    state.put(VALIDATORS_KEY, pack(_POWERS.write(powers)))
+def read_validators(view: View) -> tuple[tuple[bytes, int], ...]:
+    """Who votes on the next block: (account, voting power) by account."""
+    return tuple((member.account, member.power) for member in read_members(view))
+
+
+def write_members(state: WorkingState, members: tuple[Member, ...]) -> None:
+    state.put(VALIDATORS_KEY, encode_members(members))
 
 
 def read_epoch(view: View) -> Epoch:

@@ -113,7 +113,7 @@ class Node:
 
     def _next_height(self) -> HeightStarted:
         self._height_started = time.monotonic()
-        validators = ValidatorSet(members=tuple((Voter(a), p) for a, p in contract.validators_of(self.chain.store)))
+        validators = ValidatorSet(members=tuple((Voter(a), p) for a, p in contract.voters_of(self.chain.store)))
         return HeightStarted(
             height=Height(self.chain.tip.height + 1),
             validators=validators,

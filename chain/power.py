@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain.learning_layouts import VALIDATORS_MAX
-from chain.learning_state import Epoch, Validator
+from chain.learning_state import Epoch, Member, Validator
 from chain.learning_store import (
     read_epoch,
     read_holders,
     read_validator,
     read_validators,
     write_epoch,
+    write_members,
     write_validator,
-    write_validators,
 )
 from chain.parameters import Parameters
 from chain.state import View, WorkingState
@@ -50,7 +50,7 @@ def end_epoch(state: WorkingState, parameters: Parameters) -> None:
     write_epoch(state, Epoch(power=total_power(state)))
     chosen = choose_validators(state, parameters)
     if chosen:
-        write_validators(state, chosen)
+        write_members(state, chosen)
 
 
 def _settle_grants(state: WorkingState, epoch: Epoch, parameters: Parameters) -> None:
@@ -72,11 +72,22 @@ def total_power(view: View) -> int:
     return sum(read_validator(view, address).power for address in read_holders(view))
 
 
-def choose_validators(view: View, parameters: Parameters) -> tuple[tuple[bytes, int], ...]:
+def choose_validators(view: View, parameters: Parameters) -> tuple[Member, ...]:
     """The `validators_max` registered accounts of most voting power, ties to the lower address; by address."""
-    powers = [(address, voting_power(read_validator(view, address), parameters)) for address in read_holders(view)]
-    voting = sorted((item for item in powers if item[1]), key=lambda item: (-item[1], item[0]))
-    return tuple(sorted(voting[: min(parameters.validators_max, VALIDATORS_MAX)]))
+    candidates = []
+    for account in read_holders(view):
+        validator = read_validator(view, account)
+        power = voting_power(validator, parameters)
+        if power:
+            candidates.append(Member(account=account, vote_address=validator.vote_address, power=power))
+    candidates.sort(key=lambda member: (-member.power, member.account))
+    chosen = candidates[: min(parameters.validators_max, VALIDATORS_MAX)]
+    return tuple(sorted(chosen, key=lambda member: member.account))
+
+
+def voters_of(members: tuple[Member, ...]) -> tuple[tuple[bytes, int], ...]:
+    """What consensus sees of a set: (vote address, voting power) by vote address."""
+    return tuple(sorted((member.vote_address, member.power) for member in members))
 
 
 def power_of(view: View, account: bytes) -> int:

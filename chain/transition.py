@@ -34,7 +34,7 @@ class Execution:
     gas_used: int
     logs_bloom: bytes
     weights_root: bytes
-    validators: tuple[tuple[bytes, int], ...]  # who votes on the next block: (address, power)
+    voters: tuple[tuple[bytes, int], ...]  # who votes on the next block: (vote address, power)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Built:
 
 
 def validators_hash(validators: Iterable[tuple[bytes, int]]) -> bytes:
-    """Commitment of a header to the addresses and voting powers of one height."""
+    """Commitment of a header to the vote addresses and voting powers of one height."""
     return hashlib.sha256(
         b"lyceum/validators/1\0" + pack(tuple((address, amount_to_bytes(power)) for address, power in validators))
     ).digest()
@@ -92,7 +92,7 @@ def finish(state: WorkingState, receipts: Sequence[Receipt], environment: Enviro
         gas_used=sum(receipt.gas_used for receipt in receipts),
         logs_bloom=bloom_of(logs) if logs else EMPTY_BLOOM,
         weights_root=list_root(contract.heads(state)),
-        validators=contract.validators_of(state),
+        voters=contract.voters_of(state),
     )
 
 
@@ -150,7 +150,7 @@ def build_block(
         state_root=state_root_of(execution.changes),
         weights_root=execution.weights_root,
         validators_hash=parent.next_validators_hash,
-        next_validators_hash=validators_hash(execution.validators),
+        next_validators_hash=validators_hash(execution.voters),
         gas_used=execution.gas_used,
         logs_bloom=execution.logs_bloom,
     )
@@ -190,7 +190,7 @@ def apply_block(
     """
     header = block.header
     check_header(parent, block, parameters)
-    if header.proposer not in dict(contract.validators_of(view)):
+    if header.proposer not in dict(contract.voters_of(view)):
         raise InvalidBlock(f"height {header.height}: proposer: 0x{header.proposer.hex()} is no validator")
     try:
         execution = execute(view, transactions, environment_of(header, parameters))
@@ -202,7 +202,7 @@ def apply_block(
         "gas_used": execution.gas_used,
         "logs_bloom": execution.logs_bloom,
         "weights_root": execution.weights_root,
-        "next_validators_hash": validators_hash(execution.validators),
+        "next_validators_hash": validators_hash(execution.voters),
     }
     for field, expected in claims.items():
         require(header, field, expected)

@@ -61,9 +61,9 @@ class Verifier:
         if tip is None:
             raise Different(0, "block", "the ledger is empty")
         parent = self._verify_genesis()
-        voters = contract.validators_of(self._state)
+        voters = contract.voters_of(self._state)
         for height in range(1, tip + 1):
-            following = contract.validators_of(self._state)
+            following = contract.voters_of(self._state)
             parent = self._verify_height(height, parent, voters)
             voters = following
             progress(height, tip)

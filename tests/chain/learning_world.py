@@ -13,8 +13,8 @@ from chain import contract
 from chain.abi import decode_event, decode_result, encode_call
 from chain.call import CallContext, CallOutcome, Revert
 from chain.clock import Clock
-from chain.learning_state import Custodian, Round, TaskState
-from chain.learning_store import read_custodian, read_round, read_supply, read_task, write_validators
+from chain.learning_state import Custodian, Member, Round, TaskState
+from chain.learning_store import read_custodian, read_round, read_supply, read_task, write_members
 from chain.parameters import Parameters, parameters_from
 from chain.state import KIND_ACCOUNT, WorkingState, decode_account
 from chain.tasks import GenesisCustodian, GenesisTask, GenesisValidator, canonical_json, parse_spec, task_id
@@ -232,7 +232,7 @@ class World:
 
     def set_validators(self, powers: tuple[tuple[bytes, int], ...]) -> None:
         state = WorkingState(self)
-        write_validators(state, powers)
+        write_members(state, tuple(Member(account=each, vote_address=each, power=power) for each, power in powers))
         self.commit(state)
 
     def open_shard(self, custodian: bytes, number: int) -> None:

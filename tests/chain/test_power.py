@@ -16,8 +16,8 @@ from chain.learning_store import (
     read_validator,
     read_validators,
     write_epoch,
+    write_members,
     write_validator,
-    write_validators,
 )
 from chain.parameters import Parameters
 from chain.power import (
@@ -50,10 +50,15 @@ def founded(powers: list[int], *, bonds: list[int] | None = None) -> WorkingStat
     state = WorkingState(Nothing())
     for number, power in enumerate(powers):
         bond = bonds[number] if bonds else power * 10
-        write_validator(state, address(number), Validator(bootstrap=power, bond=bond, registered=1))
+        own = Validator(bootstrap=power, bond=bond, registered=1, vote_address=address(number))
+        write_validator(state, address(number), own)
     write_epoch(state, Epoch(power=sum(powers)))
-    write_validators(state, choose_validators(state, PARAMETERS))
+    write_members(state, choose_validators(state, PARAMETERS))
     return state
+
+
+def chosen(state: WorkingState, parameters: Parameters) -> tuple[tuple[bytes, int], ...]:
+    return tuple((member.account, member.power) for member in choose_validators(state, parameters))
 
 
 def powers(state: WorkingState) -> dict[bytes, int]:
@@ -146,14 +151,14 @@ def test_voting_power_is_what_the_bond_covers():
 
 def test_validators_are_those_of_most_voting_power_ties_to_the_lower_address():
     state = founded([5, 9, 5, 7, 5, 0], bonds=[50, 20, 50, 70, 50, 50])
-    by_power = choose_validators(state, replace(PARAMETERS, validators_max=3))
+    by_power = chosen(state, replace(PARAMETERS, validators_max=3))
     lower = sorted(address(n) for n in (0, 2, 4))[:2]
     assert by_power == tuple(sorted([(address(3), 7), (lower[0], 5), (lower[1], 5)]))
-    assert choose_validators(state, PARAMETERS) == tuple(
+    assert chosen(state, PARAMETERS) == tuple(
         sorted([(address(0), 5), (address(1), 2), (address(2), 5), (address(3), 7), (address(4), 5)])
     )
     many = founded([1] * (VALIDATORS_MAX + 5))
-    assert len(choose_validators(many, replace(PARAMETERS, validators_max=10**6))) == VALIDATORS_MAX
+    assert len(chosen(many, replace(PARAMETERS, validators_max=10**6))) == VALIDATORS_MAX
 
 
 def test_an_empty_next_set_keeps_the_old_one():

@@ -109,7 +109,7 @@ def pack_of(round_: Round) -> tuple[Any, ...]:
 
 def test_every_layout_names_the_fields_of_its_dataclass_in_order():
     layouts = [value for value in vars(learning_layouts).values() if isinstance(value, Layout)]
-    assert len(layouts) == 15
+    assert len(layouts) == 17
     assert TASK.decode(TASK.encode(SAMPLE)) == SAMPLE
     with pytest.raises(InvalidEncoding):
         TASK_ENTRY.decode(TASK.encode(SAMPLE))
