@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
 
 import orjson
 
+from benchmarks.connection import Connection
 from chain.crypto import address_of, sha256
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.signing import Fields, sign_transaction
@@ -17,60 +17,6 @@ from chain.types import GWEI
 FEE_MAX = 100_000 * GWEI  # a base fee that rises by 1/8 in every block takes 97 full ones to get there from 1 gwei
 WAITING_MAX = 7_000  # sent and not yet included: below what a pool holds
 POLL_SECONDS = 0.05
-
-_HEAD = (
-    b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: benchmark\r\nAccept: */*\r\n"
-    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-)
-
-
-class Connection(asyncio.Protocol):
-    """One kept-alive HTTP connection with one request in flight."""
-
-    def __init__(self) -> None:
-        self._received = bytearray()
-        self._answer: asyncio.Future[bytes] | None = None
-        self._transport: asyncio.WriteTransport
-
-    @classmethod
-    async def open(cls, port: int) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
-        return connection
-
-    async def post(self, body: bytes) -> bytes:
-        """The body of the answer. Raises ConnectionError."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(_HEAD % len(body) + body)
-        return await self._answer
-
-    async def call(self, method: str, *parameters: Any) -> Any:
-        """The result of one call; an error answer raises RuntimeError."""
-        body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
-        answer = orjson.loads(await self.post(body))
-        if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's has another base
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        end = self._received.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        length = int(bytes(self._received[:end]).lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-        if len(self._received) >= end + 4 + length and self._answer is not None:
-            body = bytes(self._received[end + 4 : end + 4 + length])
-            self._received.clear()
-            self._answer.set_result(body)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionError("the node closed the connection"))
 
 
 def sender_keys(senders: int) -> list[bytes]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import signal
 import socket
 import subprocess
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
@@ -60,3 +63,48 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
             process.kill()
             process.wait()
     return process.returncode
+
+
+def end_with_parent() -> None:
+    """For `preexec_fn`: the system kills this process when the one that started it ends, however it does (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it and live."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it has ended meanwhile
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """User and system time so far of a process and its children, those that have ended and been waited for too."""
+    total = 0
+    for each in tree(pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        total += sum(int(field) for field in fields[11:15])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def tree_memory_peak_bytes(pid: int) -> int:
+    """The sum of the most memory that a process and its children have had resident, each at its own time."""
+    total = 0
+    for each in tree(pid):
+        try:
+            lines = Path(f"/proc/{each}/status").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return total

@@ -25,7 +25,8 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.load import Connection, Load, presigned, sender_addresses
+from benchmarks.connection import Connection
+from benchmarks.load import Load, presigned, sender_addresses
 from benchmarks.processes import cpu_seconds, cpu_seconds_by_thread, free_port, machine, stop
 from benchmarks.transfer_stages import measure_stages
 from chain.crypto import address_of
