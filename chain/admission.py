@@ -17,6 +17,10 @@ class RefusedTransaction(InvalidInput):
     """A well-formed transaction that the pool does not take, now or ever; the message says why."""
 
 
+class RefusedByAccount(RefusedTransaction):
+    """One that the sender's account does not allow now: after the next block it may."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much the pool holds and what it asks for."""
@@ -50,7 +54,7 @@ def check_nonce(nonce: int, account_nonce: int, limits: Limits) -> None:
     if nonce < account_nonce:
         raise RefusedTransaction(f"nonce too low: next nonce {account_nonce}, tx nonce {nonce}")
     if nonce >= account_nonce + limits.nonces_ahead_max:
-        raise RefusedTransaction(
+        raise RefusedByAccount(
             f"nonce too high: next nonce {account_nonce}, tx nonce {nonce}, "
             f"less than {limits.nonces_ahead_max} ahead may wait: send the missing ones first"
         )
@@ -59,11 +63,11 @@ def check_nonce(nonce: int, account_nonce: int, limits: Limits) -> None:
 def check_funds(cost: int, queued_cost: int, balance: int) -> None:
     """The balance must cover the costs of all that the sender has waiting (`queued_cost`) and of this one."""
     if cost > balance:
-        raise RefusedTransaction(
+        raise RefusedByAccount(
             f"insufficient funds for gas * price + value: balance {balance}, tx cost {cost}, overshot {cost - balance}"
         )
     if queued_cost + cost > balance:
-        raise RefusedTransaction(
+        raise RefusedByAccount(
             f"insufficient funds for gas * price + value: balance {balance}, queued cost {queued_cost}, "
             f"tx cost {cost}, overshot {queued_cost + cost - balance}"
         )

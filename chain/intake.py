@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from chain.admission import RefusedByAccount
 from chain.errors import InvalidInput
 from chain.executor import Chain
 from chain.ledger import next_base_fee
@@ -18,9 +19,11 @@ from chain.transactions import InvalidTransaction, Transaction, decode, recover_
 ACCOUNTS_MAX = 1 << 16
 
 RECOVERED_AT_ONCE = 1000  # transactions; beyond it, further requests wait for the next job
+EARLY_MAX = 1024  # transactions that wait for the next block outside of the pool
+EARLY_BYTES_MAX = 1 << 22
 
 Outcome: TypeAlias = bytes | Exception
-Request: TypeAlias = "tuple[Sequence[bytes], asyncio.Future[list[Outcome]]]"
+Request: TypeAlias = "tuple[Sequence[bytes], asyncio.Future[list[Outcome]], bool]"
 
 
 class Intake:
@@ -34,6 +37,8 @@ class Intake:
         self._recovering = False
         self._waiting: deque[Request] = deque()
         self._accounts: dict[bytes, tuple[int, int]] = {}  # read since the last block
+        self._early: list[Transaction] = []  # what may be let in after the next block
+        self._early_bytes = 0
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
@@ -57,18 +62,29 @@ class Intake:
         )
 
     def committed(self, transactions: Sequence[Transaction]) -> None:
-        """Forget what a block included, and what it made stale."""
+        """Forget what a block included, and what it made stale; let in what came before its time."""
         account = self.account
         self._accounts.clear()
         self.pool.remove_committed(
             transactions, lambda address: account(address)[0], lambda address: account(address)[1]
         )
+        early, self._early, self._early_bytes = self._early, [], 0
+        if early:
+            base_fee = next_base_fee(self._chain.tip, self._chain.parameters)
+            entered: list[Transaction] = []
+            for transaction in early:
+                self._admit(transaction, base_fee, entered)
+            self._tell(entered)
 
-    async def submit(self, raws: Sequence[bytes]) -> list[Outcome]:
-        """Offer raw transactions, in order: each one's hash once it is in the pool, or why it was refused."""
+    async def submit(self, raws: Sequence[bytes], *, patiently: bool = False) -> list[Outcome]:
+        """Offer raw transactions, in order: each one's hash once it is in the pool, or why it was refused.
+
+        Patiently: what its sender's account does not allow yet is offered once more after the next block. It is for
+        what other nodes let in, which may know a block that is still to come here.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Outcome]] = loop.create_future()
-        self._waiting.append((raws, future))
+        self._waiting.append((raws, future, patiently))
         if not self._recovering:
             self._recovering = True
             loop.call_soon(self._recover_waiting)
@@ -85,30 +101,43 @@ class Intake:
         self._recovering = bool(batch)
         if batch:
             job = asyncio.get_running_loop().run_in_executor(
-                self._worker, decode_and_recover, [raws for raws, _ in batch], self._chain.genesis.chain_id
+                self._worker, decode_and_recover, [raws for raws, _, _ in batch], self._chain.genesis.chain_id
             )
             job.add_done_callback(lambda done: self._admit_all(batch, done))
 
     def _admit_all(self, batch: list[Request], done: asyncio.Future[list[list[Transaction | Exception]]]) -> None:
         if done.cancelled():  # the node is closing
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             return
         self._recover_waiting()
         if failure := done.exception():
-            for _, future in batch:
+            for _, future, _ in batch:
                 if not future.done():
                     future.set_exception(failure)
             return
         base_fee = next_base_fee(self._chain.tip, self._chain.parameters)
         entered: list[Transaction] = []
-        for (_, future), decoded in zip(batch, done.result(), strict=True):
+        for (_, future, patiently), decoded in zip(batch, done.result(), strict=True):
             outcomes = [self._admit(transaction, base_fee, entered) for transaction in decoded]
+            if patiently:
+                self._keep_early(decoded, outcomes)
             if not future.done():
                 future.set_result(outcomes)
+        self._tell(entered)
+
+    def _tell(self, entered: list[Transaction]) -> None:
         if entered:
             for follower in self.followers:
                 follower(entered)
+
+    def _keep_early(self, decoded: Sequence[Transaction | Exception], outcomes: Sequence[Outcome]) -> None:
+        for transaction, outcome in zip(decoded, outcomes, strict=True):
+            if isinstance(outcome, RefusedByAccount) and isinstance(transaction, Transaction):
+                size = len(transaction.raw)
+                if len(self._early) < EARLY_MAX and self._early_bytes + size <= EARLY_BYTES_MAX:
+                    self._early.append(transaction)
+                    self._early_bytes += size
 
     def _admit(self, transaction: Transaction | Exception, base_fee: int, entered: list[Transaction]) -> Outcome:
         if isinstance(transaction, Exception):

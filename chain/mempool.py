@@ -233,6 +233,10 @@ class Mempool:
     def get(self, transaction_hash: bytes) -> Transaction | None:
         return self._by_hash.get(transaction_hash)
 
+    def hashes(self) -> list[bytes]:
+        """Of all that waits, in the order of arrival."""
+        return list(self._by_hash)
+
     def pending_nonce(self, address: bytes, account_nonce: int) -> int:
         """The nonce after the sender's executable transactions: what a wallet uses next."""
         queue = self._queues.get(address)

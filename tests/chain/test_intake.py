@@ -11,12 +11,12 @@ import pytest
 
 from chain import intake as module
 from chain.admission import RefusedTransaction
-from chain.crypto import Signature
+from chain.crypto import Signature, address_of, sha256
 from chain.executor import Chain
 from chain.intake import Intake, decode_and_recover
 from chain.ledger import next_base_fee
 from chain.mempool import Mempool
-from chain.signing import Fields, encode_signed
+from chain.signing import Fields, encode_signed, sign_transaction
 from chain.store import Store
 from chain.transactions import InvalidTransaction, Transaction
 from chain.types import GWEI
@@ -35,6 +35,22 @@ NO_SENDER = encode_signed(
     ),
     Signature(r=5, s=1, parity=0),
 )
+
+STRANGER_KEY = sha256(b"an account without coins")
+STRANGER_ADDRESS = address_of(STRANGER_KEY)
+
+
+def stranger_transaction(nonce: int) -> Transaction:
+    fields = Fields(
+        chain_id=GENESIS.chain_id,
+        nonce=nonce,
+        max_priority_fee_per_gas=GWEI,
+        max_fee_per_gas=2 * GWEI,
+        gas_limit=21_000,
+        to=ADDRESSES[0],
+        value=1,
+    )
+    return sign_transaction(fields, STRANGER_KEY)
 
 
 @pytest.fixture
@@ -170,3 +186,37 @@ async def test_accounts_are_those_of_the_tip(intake: Intake) -> None:
     assert intake.candidates(GWEI) == [transaction(0, 1)]
     (late,) = await intake.submit([transaction(0).raw])
     assert str(late).startswith("nonce too low")
+
+
+@pytest.mark.asyncio
+async def test_what_came_before_the_block_that_allows_it_is_let_in_after_it_where_that_was_asked_for(
+    intake: Intake,
+) -> None:
+    """Another node lets a transaction in on a block that is still to come here."""
+    funding = transaction(0, to=STRANGER_ADDRESS, value=BALANCE // 2)
+    spending = [stranger_transaction(nonce) for nonce in (0, 1)]
+    jobs = jobs_of(intake)
+    (hash_,) = await intake.submit([funding.raw])
+    refused = await intake.submit([spending[0].raw], patiently=True)
+    refused += await intake.submit([spending[1].raw])
+    assert [str(each).split(":")[0] for each in refused] == ["insufficient funds for gas * price + value"] * 2
+    chain = intake._chain
+    prepared = chain.build([funding], time_ms=5_000, proposer=PROPOSER, last_commit=b"")
+    chain.commit(prepared, b"")
+    intake.committed(prepared.transactions)
+    assert [[each.hash for each in job] for job in jobs] == [[hash_], [spending[0].hash]]
+    assert intake.pool.hashes() == [spending[0].hash]
+    intake.committed([])
+    assert len(jobs) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_comes_too_early_is_kept_within_bounds(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EARLY_MAX", 2)
+    await intake.submit([stranger_transaction(nonce).raw for nonce in range(4)], patiently=True)
+    assert len(intake._early) == 2
+    monkeypatch.setattr(module, "EARLY_BYTES_MAX", 2 * len(stranger_transaction(0).raw) - 1)
+    intake.committed([])
+    assert not intake._early
+    await intake.submit([stranger_transaction(nonce).raw for nonce in range(4)], patiently=True)
+    assert len(intake._early) == 1
