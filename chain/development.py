@@ -127,7 +127,7 @@ def write_network(
 ) -> None:
     """Write `genesis.json`, the blobs that it names, and what is left for training. Raises InvalidInput, OSError."""
     table = parameters_from(parameters)
-    planned = courses(names)
+    planned = courses(names, table.cycle_blocks)
     opened = [
         open_task(
             course,

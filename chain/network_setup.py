@@ -20,7 +20,6 @@ from learning.datasets import BUILT_IN, Dataset, InvalidData, Schema, built_in_s
 from learning.shards import Shard, prepare_shards
 
 HIDDEN = {"digits": 32, "breast-cancer": 16, "wine": 16}
-CYCLE_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +93,7 @@ def csv_course(source: str, start: int, rounds: int = 30) -> Course:
     )
 
 
-def courses(names: Sequence[str]) -> list[Course]:
+def courses(names: Sequence[str], cycle_blocks: int) -> list[Course]:
     """The tasks of a new network, one after the other: each starts when the one before has had all its rounds."""
     made: list[Course] = []
     start = 1
@@ -105,7 +104,7 @@ def courses(names: Sequence[str]) -> list[Course]:
             made.append(csv_course(name, start))
         else:
             raise InvalidInput(f"there is no task {name!r}: use one of {', '.join(BUILT_IN)}, or a CSV file's path")
-        start += made[-1].rounds * CYCLE_BLOCKS
+        start += made[-1].rounds * cycle_blocks
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from chain.codec import encode_header
 from chain.learning_state import Round, TaskEntry
-from chain.learning_store import read_miner, read_task, read_tasks, read_validator
+from chain.learning_store import read_members, read_miner, read_task, read_tasks, read_validator
 from chain.merkle import encode_proof
 from chain.state import KIND_ACCOUNT, decode_account
 from learning.record import Record
@@ -88,6 +88,26 @@ class LearningAccounts:
             }
             for each in self._backend.validators(height)
         ]
+
+    def validator(self, address: bytes) -> dict[str, Any]:
+        """How an account stands that is a validator, was one or may become one; heights null where there are none."""
+        view = self._backend.state()
+        known, members = read_validator(view, address), read_members(view)
+        own = next((member for member in members if member.account == address), None)
+        return {
+            "address": data(address),
+            "power": quantity(known.power),
+            "earnedPower": quantity(known.earned),
+            "bootstrapPower": quantity(known.bootstrap),
+            "grantedPower": quantity(known.granted),
+            "bond": quantity(known.bond),
+            "registered": bool(known.registered),
+            "barred": bool(known.barred),
+            "voteKey": data(known.vote_address) if any(known.vote_address) else None,
+            "withdrawAt": quantity(known.withdraw_at) if known.withdraw_at else None,
+            "votingPower": quantity(own.power if own else 0),
+            "totalVotingPower": quantity(sum(member.power for member in members)),
+        }
 
     # ------------------------------------------------------------------------------------- proofs and evaluation
 

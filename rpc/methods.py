@@ -157,6 +157,7 @@ def learning_methods(learning: Learning, accounts: LearningAccounts, subscriptio
         _method("learn_lineage", "The heads since genesis", many, learning.lineage, task, first, last),
         _method("learn_contributions", "Earnings of an account", some, accounts.contributions, of.ACCOUNT),
         _method("learn_validators", "Who votes next", many, accounts.validators, block),
+        _method("learn_validator", "An account's power, bond and vote", some, accounts.validator, of.ACCOUNT),
         _method("learn_proof", "A state value, proved", some, accounts.proof, key, block),
         _method("learn_evaluate", "A head on a shard, now", some, accounts.evaluate, task, shard, root),
         _method("learn_abi", "The contract's ABI", many, learning.abi),

@@ -107,11 +107,13 @@ def start_role(command: list[str], output: BinaryIO) -> subprocess.Popen[bytes]:
     )
 
 
-async def end_role(process: subprocess.Popen[bytes], waiting: asyncio.Future[int]) -> None:
+async def end_role(
+    process: subprocess.Popen[bytes], waiting: asyncio.Future[int], seconds: float = STOP_SECONDS
+) -> None:
     """Close its standard input, at which it ends; kill it if it does not. `waiting` is who waits for it."""
     assert process.stdin is not None
     process.stdin.close()
-    ended, _ = await asyncio.wait([waiting], timeout=STOP_SECONDS)
+    ended, _ = await asyncio.wait([waiting], timeout=seconds)
     if not ended:
         process.kill()
         await waiting

@@ -190,6 +190,18 @@ def test_validators_have_the_power_that_the_contract_tells(taught: LiveChain) ->
         taught.call("learn_validators", "0xffffff")
 
 
+def test_an_account_is_told_whether_it_votes_and_how(taught: LiveChain) -> None:
+    (member,) = taught.call("learn_validators")
+    shown = taught.call("learn_validator", member["address"])
+    assert {shown[name] for name in ("votingPower", "totalVotingPower")} == {member["votingPower"]}
+    for name in ("power", "earnedPower", "bootstrapPower", "bond"):
+        assert shown[name] == member[name]
+    assert (shown["registered"], shown["barred"], shown["voteKey"]) == (True, False, member["address"])
+    stranger = taught.call("learn_validator", "0x" + "99" * 20)
+    assert (stranger["registered"], stranger["voteKey"], stranger["withdrawAt"]) == (False, None, None)
+    assert (stranger["power"], stranger["votingPower"]) == ("0x0", "0x0")
+
+
 def test_a_proof_needs_nothing_but_the_header(taught: LiveChain) -> None:
     for key in (MINERS[0], "0x" + b"gtasks".hex(), "0x" + "99" * 20, "0x" + b"gnothing".hex()):
         shown = taught.call("learn_proof", key)
