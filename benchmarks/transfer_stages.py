@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.load import bodies, presigned
+from chain.crypto import address_of
 from chain.executor import Chain, Prepared
 from chain.full_node import open_directory
 from chain.intake import Intake
+from chain.keys import load_or_make_plain_key
 from chain.ledger import next_base_fee
 from chain.mempool import Mempool
 from chain.merkle import list_root
@@ -20,6 +22,9 @@ from chain.statetree import warm
 from chain.transactions import Transaction, decode, recover_senders
 from chain.transition import environment_of, execute
 from chain.types import ZERO_ADDRESS
+from chain.vote_signatures import sign_vote
+from consensus.codec import decode_commit, encode_commit
+from consensus.types import BlockId, Commit, Height, Round, Vote, VoteKind, Voter
 from rpc.dispatch import Dispatcher
 
 T = TypeVar("T")
@@ -47,6 +52,7 @@ def measure_stages(directory: Path, senders: int) -> dict[str, float]:
     opened = open_directory(directory / "data", directory / "genesis.json", None, 1000)
     chain = Chain(opened.store, opened.genesis)
     intake = Intake(chain, Mempool())
+    key = load_or_make_plain_key(directory / "validator.key")
     per_sender = max(1, TRANSFERS_MAX // senders)
     gc.collect()
     gc.freeze()
@@ -55,14 +61,14 @@ def measure_stages(directory: Path, senders: int) -> dict[str, float]:
         if block == 0:
             stages = Stages()  # the block before has warmed up
         nonces = range((block + 1) * per_sender, (block + 2) * per_sender)
-        _play(stages, chain, intake, list(presigned(senders, nonces)))
+        _play(stages, chain, intake, list(presigned(senders, nonces)), key)
     intake.close()
     opened.store.close()
     transfers = BLOCKS * per_sender * senders
     return {stage: round(spent / transfers * 1e6, 2) for stage, spent in stages.spent.items()}
 
 
-def _play(stages: Stages, chain: Chain, intake: Intake, raws: Sequence[bytes]) -> None:
+def _play(stages: Stages, chain: Chain, intake: Intake, raws: Sequence[bytes], key: bytes) -> None:
     """One block's transfers from the request to the end of its commit."""
     hashes = iter([bytes(32)] * len(raws))
 
@@ -87,7 +93,8 @@ def _play(stages: Stages, chain: Chain, intake: Intake, raws: Sequence[bytes]) -
     changes = stages.time("- execute", lambda: _execute(chain, prepared))
     stages.time("- state root", lambda: chain.tree.preview(changes))
     stages.time("- roots of transactions and receipts", lambda: _roots(prepared))
-    stages.time("commit", lambda: chain.commit(prepared, b""))
+    commit = encode_commit(_decided(chain, prepared, key))
+    stages.time("commit", lambda: chain.commit(prepared, commit))
     stages.time("clear the pool", lambda: intake.committed(prepared.transactions))
 
 
@@ -102,9 +109,24 @@ def _build(chain: Chain, candidates: Sequence[Transaction]) -> Prepared:
     )
 
 
+def _decided(chain: Chain, prepared: Prepared, key: bytes) -> Commit:
+    """The commit of the only validator."""
+    vote = Vote(
+        height=Height(prepared.block.header.height),
+        round=Round(0),
+        kind=VoteKind.PRECOMMIT,
+        block_id=BlockId(prepared.hash),
+        voter=Voter(address_of(key)),
+    )
+    signature = sign_vote(vote.sign_bytes(chain.genesis.hash), key)
+    assert vote.block_id
+    return Commit(height=vote.height, round=vote.round, block_id=vote.block_id, signatures=((vote.voter, signature),))
+
+
 def _execute(chain: Chain, prepared: Prepared) -> dict[bytes, bytes | None]:
     environment = environment_of(prepared.block.header, chain.parameters)
-    return execute(chain.store, prepared.transactions, environment).changes
+    commit = decode_commit(prepared.block.last_commit) if prepared.block.last_commit else None
+    return execute(chain.store, prepared.transactions, environment, commit).changes
 
 
 def _roots(prepared: Prepared) -> tuple[bytes, bytes]:

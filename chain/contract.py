@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from chain import committing, opening, settling, views
 from chain.abi import FUNCTIONS, InvalidCalldata, decode_arguments, function_of
+from chain.attendance import members_on_parent
 from chain.call import CallContext, CallOutcome, Revert, require
 from chain.founding import InvalidFounding, genesis_learning
 from chain.learning_state import Validator
@@ -31,6 +32,7 @@ __all__ = [
     "validator_of",
     "validators_of",
     "voters_of",
+    "voters_on_parent",
 ]
 
 Operation: TypeAlias = Callable[..., CallOutcome]
@@ -125,6 +127,11 @@ def validators_of(view: View) -> tuple[tuple[bytes, int], ...]:
 def voters_of(view: View) -> tuple[tuple[bytes, int], ...]:
     """The same as consensus sees it: (address of the vote key, voting power) by that address."""
     return voters_among(read_members(view))
+
+
+def voters_on_parent(view: View, height: int, parameters: Parameters) -> tuple[tuple[bytes, int], ...]:
+    """Who voted on the block before that of `height`, after which `view` is: whose signatures its last commit has."""
+    return voters_among(members_on_parent(view, height, parameters))
 
 
 def validator_of(view: View, address: bytes) -> Validator:

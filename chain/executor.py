@@ -6,15 +6,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chain.codec import block_hash, decode_header, encode_block, encode_header, encode_receipts
+from chain import contract
+from chain.codec import block_hash, decode_block, decode_header, encode_block, encode_header, encode_receipts
 from chain.genesis import Genesis, genesis_block
+from chain.light_blocks import LightBlock, Members, decode_members, encode_members
 from chain.merkle import Proof
 from chain.parameters import Parameters
+from chain.replay import ReplayedState
 from chain.statetree import StateTree, Undone
 from chain.store import DataDirectoryDamaged, Store
 from chain.transactions import Transaction
 from chain.transition import Execution, apply_block, build_block
 from chain.types import Block, Header
+from chain.vote_signatures import VoteSignatures
+from consensus.codec import decode_commit
 
 PREPARED_BLOCKS_MAX = 16
 
@@ -39,6 +44,7 @@ class Chain:
         self.store = store
         self.genesis = genesis
         self.parameters: Parameters = genesis.parameters
+        self.signatures = VoteSignatures(genesis.hash)  # of votes, whether they came alone or in a commit
         self._prepared: dict[bytes, Prepared] = {}
         self._tree_lock = threading.Lock()  # proofs are asked for while the next block is built
         if store.tip() is None:
@@ -73,7 +79,14 @@ class Chain:
             receipts=encode_receipts(()),
             transaction_hashes=(),
             changes=changes,
-            meta={"commit": b""},
+            meta={
+                "commit": b"",
+                validators_name(block.header.next_validators_hash): encode_members(
+                    contract.voters_of(
+                        ReplayedState({key: value for key, value in changes.items() if value is not None})
+                    )
+                ),
+            },
         )
 
     @property
@@ -81,10 +94,30 @@ class Chain:
         """The encoded commit of the tip, empty for the genesis block."""
         return self.store.meta("commit") or b""
 
+    def validators(self, hash_: bytes) -> Members | None:
+        """The members of the set with this hash (see `transition.validators_hash`), if it ever voted on this chain."""
+        encoded = self.store.meta(validators_name(hash_))
+        return None if encoded is None else decode_members(encoded)
+
+    def light_block(self, height: int) -> LightBlock | None:
+        """What shows others that a block was decided; None where it or its validators are not kept. Any thread."""
+        latest = self.last_commit  # before the child is looked for: it may be committed at this moment
+        encoded = self.store.header(height)
+        child = self.store.block(height + 1)
+        if encoded is None:
+            return None
+        header = decode_header(encoded)
+        commit = decode_block(child).last_commit if child else latest
+        voted, vote = self.validators(header.validators_hash), self.validators(header.next_validators_hash)
+        if voted is None or vote is None:
+            return None
+        decoded = decode_commit(commit) if commit and height else None
+        return LightBlock(header=header, commit=decoded, validators=voted, next_validators=vote)
+
     def build(
         self, candidates: Sequence[Transaction], *, time_ms: int, proposer: bytes, last_commit: bytes
     ) -> Prepared:
-        """A block of the candidates that fit, on the tip."""
+        """A block of the candidates that fit, on the tip. `last_commit` is one whose signatures were checked."""
         change: list[Undone] = []
         built = build_block(
             self.store,
@@ -111,6 +144,7 @@ class Chain:
             transactions,
             parameters=self.parameters,
             state_root_of=lambda changes: self._preview(changes, change),
+            signers_of=self.signatures.signers_of,
         )
         return self._prepare(block, hash_, tuple(transactions), execution, change)
 
@@ -155,6 +189,9 @@ class Chain:
         """Make a block the tip: one synced atomic batch. `commit` is the encoded commit that decided it."""
         header = prepared.block.header
         assert header.height == self.tip.height + 1, "blocks are committed in order"
+        meta = {"commit": commit}
+        if header.next_validators_hash != header.validators_hash:
+            meta[validators_name(header.next_validators_hash)] = encode_members(prepared.execution.voters)
         self.store.commit_block(
             height=header.height,
             block_hash=prepared.hash,
@@ -163,10 +200,15 @@ class Chain:
             receipts=encode_receipts(prepared.execution.encoded_receipts),
             transaction_hashes=[transaction.hash for transaction in prepared.transactions],
             changes=prepared.execution.changes,
-            meta={"commit": commit},
+            meta=meta,
         )
         with self._tree_lock:
             root = self.tree.redo(prepared.tree_change)
             assert root == header.state_root
             self.tip, self.tip_hash = header, prepared.hash
         self._prepared.clear()
+
+
+def validators_name(hash_: bytes) -> str:
+    """The name of the store's record of a validator set."""
+    return "validators " + hash_.hex()

@@ -26,6 +26,7 @@ from chain.power import choose_validators, total_power
 from chain.state import WorkingState
 from chain.tasks import GenesisCustodian, GenesisTask, GenesisValidator, InvalidTaskSpec, TaskSpec, parse_spec, task_id
 from chain.types import CONTRACT_ADDRESS
+from chain.voter_store import write_genesis_hash
 from learning.architecture import Architecture
 from learning.commitment import Int32Array, weights_root
 from learning.initial import initial_weights
@@ -45,13 +46,16 @@ def genesis_learning(
     parameters: Parameters,
     tasks: Sequence[GenesisTask],
     validators: Sequence[GenesisValidator],
+    genesis_hash: bytes,
 ) -> None:
-    """Write the learning state of block 0. Bonds are coins beside genesis' balances, held by the contract.
+    """Write the learning state of block 0. Bonds are coins beside genesis' balances, held by the contract; the hash of
+    genesis is what all votes sign.
 
     Raises InvalidTaskSpec and InvalidFounding.
     """
     if len(tasks) > parameters.tasks_max:
         raise InvalidFounding(f"genesis has {len(tasks)} tasks, tasks_max is {parameters.tasks_max}")
+    write_genesis_hash(state, genesis_hash)
     write_supply(state, Supply())
     founded = [_found_task(state, chain_id, parameters, ordinal, task) for ordinal, task in enumerate(tasks)]
     write_tasks(state, tuple(entry for entry, _ in founded))

@@ -115,7 +115,9 @@ def genesis_block(genesis: Genesis) -> tuple[Block, dict[bytes, bytes | None]]:
     state = WorkingState(_Nothing())
     for address, amount in genesis.balances:
         state.account(address).balance += amount
-    contract.genesis_learning(state, genesis.chain_id, genesis.parameters, genesis.tasks, genesis.validators)
+    contract.genesis_learning(
+        state, genesis.chain_id, genesis.parameters, genesis.tasks, genesis.validators, genesis.hash
+    )
     changes = state.changes()
     tree = StateTree()
     voters = validators_hash(contract.voters_of(state))

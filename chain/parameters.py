@@ -97,14 +97,21 @@ class Parameters:
     # Power
     power_per_coin: int = _number(1000, "Power granted per coin of a native task's pay, times the task's weight.")
     power_openings_minimum: int = _number(3, "Power is granted only in rounds with this many usable shards.", minimum=1)
-    epoch_blocks: int = _number(100, "Blocks of an epoch.", minimum=1)
+    epoch_blocks: int = _number(100, "Blocks of an epoch.", minimum=1, maximum=2**62)
     power_decay_milli: int = _number(995, "What remains of all power after an epoch with grants.", maximum=1000)
     power_grant_milli: int = _number(
         100, "Grants of an epoch are at most this share of all power at its start.", maximum=1000
     )
     validators_max: int = _number(100, "The most validators of an epoch.", minimum=1)
     bond_per_power: int = _number(COIN // 1000, "The bond that lets one unit of power vote.", minimum=1)
-    unbonding_blocks: int = _number(100_000, "Blocks from unbonding to withdrawal.", minimum=1)
+    validator_bond_minimum: int = _number(
+        COIN, "The least bond of an account that registers as a validator.", minimum=1
+    )
+    unbonding_blocks: int = _number(100_000, "Blocks from unbonding to withdrawal.", minimum=2, maximum=2**62)
+    evidence_blocks_max: int = _number(
+        50_000, "Two votes that contradict each other are punished for this many blocks.", minimum=1, maximum=2**62
+    )
+    slash_milli: int = _number(500, "The share of a validator's bond that is burnt then.", maximum=1000)
 
     # What nodes keep
     history_heights: int = _number(128, "Heights whose state every node can still read.", minimum=128)
@@ -126,6 +133,11 @@ def parameters_from(overrides: Mapping[str, Any]) -> Parameters:
     phases = parameters.reveal_blocks + parameters.open_blocks + parameters.hold_blocks
     if phases >= parameters.cycle_blocks:
         raise InvalidParameters(f"cycle_blocks {parameters.cycle_blocks} leaves no block for commits after {phases}")
+    if parameters.evidence_blocks_max >= parameters.unbonding_blocks:
+        raise InvalidParameters(
+            f"evidence_blocks_max {parameters.evidence_blocks_max} must be less than unbonding_blocks "
+            f"{parameters.unbonding_blocks}, so that a bond can be cut for all that its validator signed"
+        )
     return parameters
 
 

@@ -9,6 +9,7 @@ from chain.learning_state import Epoch, Member, Validator
 from chain.learning_store import (
     read_epoch,
     read_holders,
+    read_members,
     read_validator,
     read_validators,
     write_epoch,
@@ -17,6 +18,7 @@ from chain.learning_store import (
 )
 from chain.parameters import Parameters
 from chain.state import View, WorkingState
+from chain.voter_store import write_previous_members
 
 
 def voting_power(validator: Validator, parameters: Parameters) -> int:
@@ -27,11 +29,16 @@ def voting_power(validator: Validator, parameters: Parameters) -> int:
 
 
 def grant(state: WorkingState, account: bytes, power: int) -> None:
-    """Count power that an account earned. It becomes power, perhaps scaled down, at the end of the epoch."""
+    """Count power that an account earned. It becomes power, perhaps scaled down, at the end of the epoch.
+
+    An account that is barred earns none any more.
+    """
     assert power >= 0, power
     if not power:
         return
     validator = read_validator(state, account)
+    if validator.barred:
+        return
     write_validator(state, account, replace(validator, granted=validator.granted + power))
     epoch = read_epoch(state)
     write_epoch(state, replace(epoch, granted=epoch.granted + power))
@@ -42,15 +49,40 @@ def is_last_of_epoch(height: int, parameters: Parameters) -> bool:
     return (height + 1) % parameters.epoch_blocks == 0
 
 
-def end_epoch(state: WorkingState, parameters: Parameters) -> None:
+def is_first_of_epoch(height: int, parameters: Parameters) -> bool:
+    """Whether the set that votes on this height may be another than that which voted on the one before."""
+    return height % parameters.epoch_blocks == 0
+
+
+def end_epoch(state: WorkingState, height: int, parameters: Parameters) -> None:
     """What the last block of an epoch does after its transactions: decay and grants, then the set change."""
     epoch = read_epoch(state)
     if epoch.granted:
         _settle_grants(state, epoch, parameters)
     write_epoch(state, Epoch(power=total_power(state)))
+    present = read_members(state)
+    write_previous_members(state, present)
     chosen = choose_validators(state, parameters)
     if chosen:
         write_members(state, chosen)
+    else:
+        _keep_bonds(state, present, height, parameters)
+
+
+def _keep_bonds(state: WorkingState, present: tuple[Member, ...], height: int, parameters: Parameters) -> None:
+    """Members that vote on although they are unbonding, as nobody else can, stay at risk: their delay starts anew."""
+    for member in present:
+        validator = read_validator(state, member.account)
+        if validator.withdraw_at:
+            again = replace(validator, withdraw_at=withdrawal_height(height, parameters))
+            write_validator(state, member.account, again)
+
+
+def withdrawal_height(height: int, parameters: Parameters) -> int:
+    """From which height who unbonds at `height` may withdraw: after the delay, and not before the last vote that it
+    may cast in this epoch is too old to be evidence."""
+    next_epoch = height - height % parameters.epoch_blocks + parameters.epoch_blocks
+    return max(height + parameters.unbonding_blocks, next_epoch + parameters.evidence_blocks_max)
 
 
 def _settle_grants(state: WorkingState, epoch: Epoch, parameters: Parameters) -> None:

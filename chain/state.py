@@ -15,6 +15,7 @@ KIND_UPDATE = b"u"  # sealed root -> (task, round, place) of the update that com
 KIND_CUSTODIAN = b"c"  # task, address -> custodian
 KIND_MINER = b"m"  # task, address -> totals and harm streak of a miner
 KIND_VALIDATOR = b"v"  # address -> power, bond, registration
+KIND_VOTE_KEY = b"k"  # vote address -> the other account that registered with it
 KIND_GLOBAL = b"g"  # name -> what there is one of
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from chain.attendance import count_absences, leave_out_the_absent
 from chain.call import CallContext
 from chain.committing import close_commits
 from chain.ending import end_unsettled
@@ -23,8 +24,14 @@ from chain.state import WorkingState
 from chain.treasury import release
 
 
-def begin_block(state: WorkingState, context: CallContext) -> None:
-    """Before a block's transactions: rounds whose time for settlement has passed are void, oldest first."""
+def begin_block(state: WorkingState, context: CallContext, signers: Collection[bytes] | None = None) -> None:
+    """Before a block's transactions: who is absent from its last commit is counted; then rounds whose time for
+    settlement has passed are void, oldest first.
+
+    `signers` are the vote addresses in the last commit; None without a commit, as in the block after genesis.
+    """
+    if signers is not None:
+        count_absences(state, context.height, context.parameters, signers)
     for entry in _active(state, context.height):
         if entry.clock.position_of(context.height) == entry.clock.judging:
             task = open_task(state, context, entry.task)
@@ -44,7 +51,8 @@ def end_block(state: WorkingState, context: CallContext) -> None:
         if context.height >= entry.clock.last_height:
             _end_task(state, context, entry)
     if is_last_of_epoch(context.height, context.parameters):
-        end_epoch(state, context.parameters)
+        leave_out_the_absent(state, context.height, context.parameters)
+        end_epoch(state, context.height, context.parameters)
 
 
 def _active(state: WorkingState, height: int) -> tuple[TaskEntry, ...]:

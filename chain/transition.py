@@ -10,12 +10,14 @@ from chain import contract
 from chain.bloom import bloom_of
 from chain.codec import amount_to_bytes, block_hash, encode_block, encode_receipt, pack
 from chain.errors import InvalidInput
+from chain.last_commit import InvalidCommit, SignersOf, check_signatures, read_last_commit
 from chain.ledger import Environment, InexecutableTransaction, apply_transaction, call_context, next_base_fee
 from chain.merkle import list_root
 from chain.parameters import Parameters
 from chain.state import View, WorkingState
 from chain.transactions import Transaction
 from chain.types import EMPTY_BLOOM, ZERO_ADDRESS, Block, Header, Log, Receipt
+from consensus.types import Commit
 
 GAS_OF_A_TRANSFER = 21_000
 
@@ -66,13 +68,14 @@ def environment_of(header: Header, parameters: Parameters) -> Environment:
     )
 
 
-def execute(view: View, transactions: Iterable[Transaction], environment: Environment) -> Execution:
+def execute(
+    view: View, transactions: Iterable[Transaction], environment: Environment, last_commit: Commit | None
+) -> Execution:
     """Run a block's transactions in order, then the ends of phases and epochs that fall on its height.
 
     Raises InexecutableTransaction for the first one that can't stand where it is.
     """
-    state = WorkingState(view)
-    contract.begin_block(state, call_context(ZERO_ADDRESS, 0, environment))
+    state = begin(view, environment, last_commit)
     receipts = []
     gas_left = environment.gas_limit
     for transaction in transactions:
@@ -80,6 +83,14 @@ def execute(view: View, transactions: Iterable[Transaction], environment: Enviro
         gas_left -= receipt.gas_used
         receipts.append(receipt)
     return finish(state, receipts, environment)
+
+
+def begin(view: View, environment: Environment, last_commit: Commit | None) -> WorkingState:
+    """The state that a block's first transaction meets."""
+    state = WorkingState(view)
+    signers = frozenset(voter for voter, _ in last_commit.signatures) if last_commit else None
+    contract.begin_block(state, call_context(ZERO_ADDRESS, 0, environment), signers)
+    return state
 
 
 def finish(state: WorkingState, receipts: Sequence[Receipt], environment: Environment) -> Execution:
@@ -118,12 +129,12 @@ def build_block(
 ) -> Built:
     """The block of the candidates, in their order, that fit on `parent`; those that can't stand are left out.
 
-    `state_root_of` gives the root of the parent's state with the changes.
+    `state_root_of` gives the root of the parent's state with the changes. Raises InvalidBlock for a last commit that no
+    block may carry; its signatures are taken to be right.
     """
     draft = draft_header(parent, time_ms=time_ms, proposer=proposer, last_commit=last_commit, parameters=parameters)
     environment = environment_of(draft, parameters)
-    state = WorkingState(view)
-    contract.begin_block(state, call_context(ZERO_ADDRESS, 0, environment))
+    state = begin(view, environment, _last_commit(view, parent, last_commit, parameters))
     receipts: list[Receipt] = []
     included: list[Transaction] = []
     gas_left = draft.gas_limit
@@ -182,18 +193,20 @@ def apply_block(
     *,
     parameters: Parameters,
     state_root_of: Callable[[dict[bytes, bytes | None]], bytes],
+    signers_of: SignersOf,
 ) -> Execution:
     """Execute a block on its parent's state and compare everything that its header claims.
 
-    `transactions` are the block's, decoded, with recovered senders. Raises InvalidBlock naming height and
-    field. Whether `last_commit` is signed by enough power is consensus' to say.
+    `transactions` are the block's, decoded, with recovered senders. `signers_of` recovers the signers of its last
+    commit. Raises InvalidBlock naming height and field.
     """
     header = block.header
     check_header(parent, block, parameters)
     if header.proposer not in dict(contract.voters_of(view)):
-        raise InvalidBlock(f"height {header.height}: proposer: 0x{header.proposer.hex()} is no validator")
+        raise InvalidBlock(f"height {header.height}: proposer: 0x{header.proposer.hex()} is no validator's vote key")
+    commit = _last_commit(view, parent, block.last_commit, parameters, signers_of)
     try:
-        execution = execute(view, transactions, environment_of(header, parameters))
+        execution = execute(view, transactions, environment_of(header, parameters), commit)
     except InexecutableTransaction as error:
         raise InvalidBlock(f"height {header.height}: transactions: {error}") from error
     claims = {
@@ -208,6 +221,19 @@ def apply_block(
         require(header, field, expected)
     require(header, "state_root", state_root_of(execution.changes))
     return execution
+
+
+def _last_commit(
+    view: View, parent: Header, encoded: bytes, parameters: Parameters, signers_of: SignersOf | None = None
+) -> Commit | None:
+    """The commit in the block after `parent`. Raises InvalidBlock."""
+    try:
+        commit = read_last_commit(view, parent, encoded, parameters)
+        if commit and signers_of:
+            check_signatures(commit, signers_of)
+    except InvalidCommit as error:
+        raise InvalidBlock(f"height {parent.height + 1}: last_commit: {error}") from error
+    return commit
 
 
 def check_header(parent: Header, block: Block, parameters: Parameters) -> None:

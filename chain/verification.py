@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from chain import contract
 from chain.blobs import BlobStore
 from chain.codec import (
     InvalidEncoding,
@@ -15,8 +14,8 @@ from chain.codec import (
     encode_header,
     encode_receipts,
 )
-from chain.crypto import InvalidSignature, keccak256, recover_sender
 from chain.genesis import Genesis, genesis_block
+from chain.last_commit import InvalidCommit, check_signatures, read_last_commit
 from chain.learning_store import read_spec, read_tasks
 from chain.replay import Different, ReplayedState, compare, describe_key
 from chain.statetree import StateTree
@@ -25,10 +24,7 @@ from chain.transactions import InvalidTransaction, Transaction, decode, recover_
 from chain.transition import InvalidBlock, apply_block
 from chain.types import Block, Header
 from chain.verification_learning import LearningVerifier
-from consensus import codec
-from consensus.types import Commit, InvalidConsensus, ValidatorSet, Voter
-
-SIGNATURE_BYTES = 65
+from chain.vote_signatures import VoteSignatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +49,7 @@ class Verifier:
         self._state = ReplayedState()
         self._tree = StateTree()
         self._learning = LearningVerifier(self._state, blobs, genesis.parameters, backend=backend, threads=threads)
+        self._signatures = VoteSignatures(genesis.hash)
         self._transactions = 0
 
     def run(self, progress: Callable[[int, int], None] = lambda done, of: None) -> Verified:
@@ -61,13 +58,10 @@ class Verifier:
         if tip is None:
             raise Different(0, "block", "the ledger is empty")
         parent = self._verify_genesis()
-        voters = contract.voters_of(self._state)
         for height in range(1, tip + 1):
-            following = contract.voters_of(self._state)
-            parent = self._verify_height(height, parent, voters)
-            voters = following
+            parent = self._verify_height(height, parent)
             progress(height, tip)
-        self._verify_commit(tip, self._store.meta("commit") or b"", parent, voters)
+        self._verify_commit_of_tip(parent)
         if self._store.tip_hash() != block_hash(parent):
             raise Different(tip, "block hash", "the ledger names another block as its last")
         self._verify_latest_state(tip)
@@ -101,13 +95,11 @@ class Verifier:
             self._learning.verify_founding(entry.task, custodians[read_spec(self._state, entry.task) or b""])
         return block.header
 
-    def _verify_height(self, height: int, parent: Header, voters: tuple[tuple[bytes, int], ...]) -> Header:
-        """Re-execute one block on the replayed state; `voters` are those who decided its parent."""
+    def _verify_height(self, height: int, parent: Header) -> Header:
+        """Re-execute one block, which carries its parent's commit, on the replayed state."""
         block = self._read_block(height)
         header = block.header
         compare(height, "header", self._store.header(height), encode_header(header))
-        if height > 1:
-            self._verify_commit(height - 1, block.last_commit, parent, voters, told_by=height)
         transactions = self._read_transactions(height, block)
         try:
             execution = apply_block(
@@ -117,6 +109,7 @@ class Verifier:
                 transactions,
                 parameters=self._genesis.parameters,
                 state_root_of=self._tree.update,
+                signers_of=self._signatures.signers_of,
             )
         except InvalidBlock as error:
             _, name, what = str(error).split(": ", 2)
@@ -150,43 +143,15 @@ class Verifier:
                 raise Different(height, f"transactions[{place}].signature", "it gives no sender")
         return transactions
 
-    def _verify_commit(
-        self,
-        height: int,
-        encoded: bytes,
-        header: Header,
-        voters: tuple[tuple[bytes, int], ...],
-        told_by: int | None = None,
-    ) -> None:
-        """The commit of `header` is signed by more than two thirds of the power that voted on it."""
-        if height == 0:
-            return
-        name, told = "last_commit", told_by or height
+    def _verify_commit_of_tip(self, tip: Header) -> None:
+        """What decided the last block, which no block carries yet."""
+        encoded = self._store.meta("commit") or b""
         try:
-            commit = codec.decode_commit(encoded)
-            validators = ValidatorSet(members=tuple((Voter(address), power) for address, power in voters))
-            if (commit.height, commit.block_id) != (height, block_hash(header)):
-                raise Different(told, name, f"it is for another block than that of height {height}")
-            self._verify_signatures(told, commit)
-            if not validators.is_quorum(commit.power(validators)):
-                raise Different(told, name, "it has no more than two thirds of the voting power")
-        except InvalidConsensus as error:
-            raise Different(told, name, str(error)) from error
-
-    def _verify_signatures(self, told: int, commit: Commit) -> None:
-        for vote in commit.votes():
-            signature = vote.signature
-            try:
-                signer = recover_sender(
-                    keccak256(vote.sign_bytes(self._genesis.hash)),
-                    signature[64] if len(signature) == SIGNATURE_BYTES else 2,
-                    int.from_bytes(signature[:32], "big"),
-                    int.from_bytes(signature[32:64], "big"),
-                )
-            except InvalidSignature as error:
-                raise Different(told, "last_commit", f"signature of 0x{vote.voter.hex()}: {error}") from error
-            if bytes(signer) != bytes(vote.voter):
-                raise Different(told, "last_commit", f"the signature of 0x{vote.voter.hex()} is another account's")
+            commit = read_last_commit(self._state, tip, encoded, self._genesis.parameters)
+            if commit:
+                check_signatures(commit, self._signatures.signers_of)
+        except InvalidCommit as error:
+            raise Different(tip.height, "last_commit", str(error)) from error
 
     # ------------------------------------------------------------------------------------- what the store keeps
 

@@ -30,6 +30,7 @@ CHAIN_ID = 77
 ARCHITECTURE = Architecture(layers=(4, 3, 2), input_exponent=8)
 SAMPLES = 30  # of a shard
 SHARDS = 5
+GENESIS_HASH = hashlib.sha256(b"genesis").digest()
 W = 12  # blocks of a cycle: reveal 0-1, open 2-3, commit 2-8, hold 9-11
 START = 3
 BALANCE = 1000 * COIN
@@ -275,7 +276,7 @@ def make_world(
     for address in MINERS:
         state.account(address).balance += BALANCE
     genesis_task = GenesisTask(spec=spec, custodians=tuple(custodians))
-    contract.genesis_learning(state, CHAIN_ID, table, [genesis_task], validators)
+    contract.genesis_learning(state, CHAIN_ID, table, [genesis_task], validators, GENESIS_HASH)
     world.supply = len(MINERS) * BALANCE + 2 * custodian_bond + sum(POWERS) * table.bond_per_power
     world.commit(state)
     return world

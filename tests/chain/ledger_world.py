@@ -17,25 +17,37 @@ from chain.tasks import GenesisCustodian, GenesisTask, task_id
 from chain.transactions import Transaction
 from chain.transition import Built, Execution, apply_block, build_block
 from chain.types import COIN, CONTRACT_ADDRESS, GWEI, Block, Header
+from chain.vote_signatures import VoteSignatures
+from tests.chain.commits import last_commit
 from tests.chain.learning_world import CHAIN_ID, CUSTODIANS, SHARDS, prepared, spec_json
 from tests.chain.learning_world import root as root_named
 
 KEYS = tuple(sha256(b"account %d" % number) for number in range(4))
 ADDRESSES = tuple(address_of(key) for key in KEYS)
-PROPOSER = address_of(sha256(b"proposer"))
+PROPOSER_KEY = sha256(b"proposer")
+PROPOSER = address_of(PROPOSER_KEY)
 STRANGER = sha256(b"stranger")[:20]
 BALANCE = 100 * COIN
 COMMIT_HEIGHT = 5  # the first at which the task of `network(task=True)` takes updates
 
 
-def network(*, task: bool = False, balances: Mapping[bytes, int] | None = None, **parameters: int) -> Genesis:
-    """A network whose KEYS hold BALANCE each and whose only validator is PROPOSER; `task`: with a toy task."""
+def network(
+    *,
+    task: bool = False,
+    balances: Mapping[bytes, int] | None = None,
+    validators: Sequence[tuple[bytes, int, int]] = ((PROPOSER, 1000, COIN),),
+    **parameters: int,
+) -> Genesis:
+    """A network whose KEYS hold BALANCE each and whose only validator is PROPOSER; `task`: with a toy task.
+
+    Others may be given as (address, power, bond).
+    """
     return parse_genesis(
         genesis_json(
             chain_id=CHAIN_ID,
             time_ms=1_000,
             balances=balances if balances is not None else dict.fromkeys(ADDRESSES, BALANCE),
-            validators=[(PROPOSER, 1000, COIN)],
+            validators=validators,
             tasks=[_task()] if task else [],
             parameters=parameters,
         )
@@ -81,6 +93,7 @@ class PlainChain:
     genesis: Genesis
     values: dict[bytes, bytes] = field(default_factory=dict)
     tip: Header = field(init=False)
+    keys: tuple[bytes, ...] = (PROPOSER_KEY,)  # those that sign commits
 
     def __post_init__(self) -> None:
         block, changes = genesis_block(self.genesis)
@@ -101,7 +114,7 @@ class PlainChain:
         self.tip = block.header
 
     def build(self, candidates: Sequence[Transaction] = (), **given: Any) -> Built:
-        chosen = {"time_ms": self.tip.time_ms + 1000, "proposer": PROPOSER, "last_commit": b"commit"} | given
+        chosen = {"time_ms": self.tip.time_ms + 1000, "proposer": PROPOSER, "last_commit": self.last_commit()} | given
         return build_block(
             self,
             self.tip,
@@ -111,6 +124,10 @@ class PlainChain:
             **chosen,
         )
 
+    def last_commit(self) -> bytes:
+        """The commit of the tip."""
+        return last_commit(self.tip, self.genesis.hash, *self.keys)
+
     def apply(self, block: Block, transactions: Sequence[Transaction]) -> Execution:
         return apply_block(
             self,
@@ -119,6 +136,7 @@ class PlainChain:
             transactions,
             parameters=self.genesis.parameters,
             state_root_of=self.root_of,
+            signers_of=VoteSignatures(self.genesis.hash).signers_of,
         )
 
     def add(self, candidates: Sequence[Transaction] = ()) -> Built:

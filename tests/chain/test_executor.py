@@ -20,7 +20,8 @@ from chain.store import DataDirectoryDamaged, Store
 from chain.transactions import Transaction, decode_with_sender
 from chain.transition import InvalidBlock
 from chain.types import COIN
-from tests.chain.ledger_world import ADDRESSES, PROPOSER, STRANGER, PlainChain, network, transaction
+from tests.chain.commits import last_commit
+from tests.chain.ledger_world import ADDRESSES, PROPOSER, PROPOSER_KEY, STRANGER, PlainChain, network, transaction
 
 GENESIS = network()
 
@@ -42,7 +43,8 @@ def reopened(chain: Chain) -> Chain:
 
 
 def build(chain: Chain, *candidates: Transaction, **given_: Any) -> Prepared:
-    chosen = {"time_ms": chain.tip.time_ms + 1000, "proposer": PROPOSER, "last_commit": b"commit"} | given_
+    commit = last_commit(chain.tip, GENESIS.hash, PROPOSER_KEY)
+    chosen = {"time_ms": chain.tip.time_ms + 1000, "proposer": PROPOSER, "last_commit": commit} | given_
     return chain.build(candidates, **chosen)
 
 

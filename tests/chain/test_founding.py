@@ -40,7 +40,7 @@ def founded(
 ) -> WorkingState:
     state = WorkingState(Nothing())
     tasks = [GenesisTask(spec=spec, custodians=custodians) for spec in specs]
-    contract.genesis_learning(state, 9, PARAMETERS, tasks, validators)
+    contract.genesis_learning(state, 9, PARAMETERS, tasks, validators, root("genesis"))
     return state
 
 

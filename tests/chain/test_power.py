@@ -80,7 +80,7 @@ def test_grants_of_an_epoch_never_exceed_their_share_of_its_power_and_are_scaled
     asked = {address(n): sum(amount for m, amount in grants if m == n) for n, _ in grants}
     total = sum(asked.values())
     limit = min(total, sum(bootstrap) * PARAMETERS.power_grant_milli // 1000)
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     given_ = {each: read_validator(state, each).earned for each in read_holders(state)}
     assert sum(given_.values()) <= limit
     assert limit - sum(given_.values()) <= len(asked)
@@ -95,7 +95,7 @@ def test_with_grants_everybodys_power_decays_bootstrap_too(bootstrap: list[int],
     state = founded(bootstrap)
     for number, amount in grants:
         grant(state, address(number), amount)
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     for number, power in enumerate(bootstrap):
         assert read_validator(state, address(number)).bootstrap == power * 995 // 1000
     assert total_power(state) <= sum(bootstrap) * 1095 // 1000
@@ -107,7 +107,7 @@ def test_without_grants_nothing_decays(bootstrap: list[int], epochs: int):
     state = founded(bootstrap)
     before = powers(state)
     for _ in range(epochs):
-        end_epoch(state, PARAMETERS)
+        end_epoch(state, 9, PARAMETERS)
     assert powers(state) == before
 
 
@@ -120,17 +120,17 @@ def test_the_order_of_grants_does_not_matter(bootstrap: list[int], grants: list[
     for state, order in zip(states, (grants, shuffled), strict=True):
         for number, amount in order:
             grant(state, address(number), amount)
-        end_epoch(state, PARAMETERS)
+        end_epoch(state, 9, PARAMETERS)
     assert states[0].changes() == states[1].changes()
 
 
 def test_power_that_decays_to_nothing_leaves_no_trace():
     state = founded([10**6])
     grant(state, address(5), 1)
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     assert powers(state) == {address(0): 995_000, address(5): 1}
     grant(state, address(6), 1)
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     assert address(5) not in powers(state)
     assert powers(state)[address(6)] == 1
 
@@ -138,7 +138,7 @@ def test_power_that_decays_to_nothing_leaves_no_trace():
 def test_no_lucky_first_round_buys_the_chain():
     state = founded([1000])
     grant(state, address(3), 10**18)
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     assert powers(state) == {address(0): 995, address(3): 100}
 
 
@@ -167,7 +167,7 @@ def test_an_empty_next_set_keeps_the_old_one():
     for number in (0, 1):
         validator = read_validator(state, address(number))
         write_validator(state, address(number), replace(validator, bond=0))
-    end_epoch(state, PARAMETERS)
+    end_epoch(state, 9, PARAMETERS)
     assert read_validators(state) == before
 
 

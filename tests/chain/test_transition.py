@@ -233,9 +233,10 @@ def test_other_last_commit_is_named(chain: PlainChain) -> None:
 
 def test_block_above_the_size_is_named() -> None:
     chain = PlainChain(genesis=network(block_bytes_max=1 << 16))
-    built = chain.build(last_commit=bytes(1 << 16))
+    sent = tuple(transaction(number, data=bytes(30_000), gas_limit=200_000) for number in range(3))
+    block = replace(chain.build().block, transactions=tuple(each.raw for each in sent))
     with pytest.raises(InvalidBlock, match=r"height 1: size: \d+ bytes, at most 65536"):
-        chain.apply(built.block, ())
+        chain.apply(block, sent)
 
 
 def test_gas_of_a_block_is_bounded(chain: PlainChain) -> None:

@@ -17,6 +17,7 @@ from chain.abi import encode_call
 from chain.clock import Clock
 from chain.crypto import address_of
 from chain.development import RoleKeys, make_development_chain
+from chain.executor import Prepared
 from chain.full_node import FullNode, NodeSettings, open_directory
 from chain.keys import load_or_make_plain_key
 from chain.learning_store import read_tasks
@@ -27,6 +28,7 @@ from chain.transactions import Transaction
 from chain.types import CONTRACT_ADDRESS, GWEI
 from rpc.limits import Settings
 from rpc.server import Server
+from tests.chain.commits import last_commit
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class LiveChain:
         make_development_chain(directory, task, 1000)
         opened = open_directory(directory, None, None, 1000)
         validator = load_or_make_plain_key(keys.validator)
+        self._validator_key = validator
         self.proposer = address_of(validator)
         self.node = FullNode(opened, NodeSettings(rpc_port=0), validator, directory / "genesis-blobs")
         self.keys = keys
@@ -95,11 +98,17 @@ class LiveChain:
     async def _block(self) -> None:
         chain, intake = self.node.chain, self.node.intake
         candidates = intake.candidates(next_base_fee(chain.tip, chain.parameters))
-        prepared = chain.build(candidates, time_ms=time.time_ns() // 1_000_000, proposer=self.proposer, last_commit=b"")
-        chain.commit(prepared, b"")
+        prepared = chain.build(
+            candidates, time_ms=time.time_ns() // 1_000_000, proposer=self.proposer, last_commit=chain.last_commit
+        )
+        chain.commit(prepared, self.commit_of(prepared))
         intake.committed(prepared.transactions)
         for follower in self.node.node.followers:
             follower(Committed(prepared=prepared, finality_ms=1.0))
+
+    def commit_of(self, prepared: Prepared) -> bytes:
+        """What decides a block: the precommit of the only validator."""
+        return last_commit(prepared.block.header, self.node.chain.genesis.hash, self._validator_key)
 
     def call(self, method: str, *params: Any, url: str = "") -> Any:
         """The result of one call. Raises AnsweredError."""
