@@ -25,7 +25,9 @@ from typing import Any
 import uvloop
 
 from benchmarks.consensus_client import Client
-from benchmarks.consensus_network import LocalNetwork, Setting, call
+from benchmarks.consensus_compare import measure_other, ratios
+from benchmarks.consensus_network import PROFILE_NAME, LocalNetwork, Setting, call
+from benchmarks.consensus_profile import summarise, text
 from benchmarks.consensus_report import plot, table, verdict_lines
 from benchmarks.consensus_rounds import rounds_by_height
 from benchmarks.consensus_signing import Terms
@@ -37,6 +39,7 @@ from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.types import GWEI
 
 IDLE_SECONDS = 5.0
+COMPARED_SENDERS_MAX = 200  # what ten accounts can fund
 QUIET_SHARE = 0.5  # of the block interval: so long after a block the client need not look for the next one
 TERMS = Terms(chain_id=DEVELOPMENT_CHAIN_ID, max_fee_per_gas=100_000 * GWEI, max_priority_fee_per_gas=GWEI)
 RESULTS = Path(__file__).parent / "results"
@@ -148,6 +151,8 @@ async def _until_stopped(job: Any) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
+    if options.profile:
+        return await _profile(settings, options)
     busy = os.getloadavg()[0]  # of others: figures of a busy machine are worse
     started = time.monotonic()
     results: list[dict[str, Any]] = []
@@ -157,29 +162,66 @@ async def _run(options: argparse.Namespace) -> int:
             print(f"{time.monotonic() - started:6.0f} s {place}: {text}", file=sys.stderr, flush=True)
 
         results.append(await measure(setting, options, tell))
-        write(options, results, busy)
-    measured = [(Setting(**each["setting"]), [Stage(**stage) for stage in each["stages"]]) for each in results]
-    print(table(measured))
-    print("\n" + verdict_lines(judge(measured)))
+        write(options, results, None, busy)
+    other = None
+    if options.compare:
+        other = await measure_other(
+            options.compare,
+            options.senders,
+            options.load,
+            offer_of(options),
+            lambda text: print(f"{time.monotonic() - started:6.0f} s {options.compare}: {text}", file=sys.stderr),
+        )
+    print(write(options, results, other, busy))
     return 0
 
 
-def write(options: argparse.Namespace, results: list[dict[str, Any]], busy: float) -> None:
-    """The figures so far as JSON, a Markdown table and a plot beside each other."""
+async def _profile(settings: Sequence[Setting], options: argparse.Namespace) -> int:
+    """Each network once more under a profiler, at saturation, and what it saw."""
+    for setting in settings:
+        with tempfile.TemporaryDirectory(prefix="lyceum-consensus-") as temporary:
+            async with LocalNetwork(Path(temporary), setting, profile=True) as network:
+                client = await Client.start(setting.senders, TERMS)
+                try:
+                    stages = Stages(client, target_of(network, options), offer_of(options), lambda text: None)
+                    await stages.run("saturation")
+                    network.require_alive()
+                finally:
+                    await client.close()
+                await network.stop()
+            profiles = summarise([node.folder / PROFILE_NAME for node in network.loaded], options.profile)
+        found = f"## {setting.name}, {stages.done[0].included} transfers, profiled\n{text(profiles)}\n"
+        print(found)
+        base = options.out.with_name(f"{options.out.name}-profile-{setting.name.replace(', ', '-').replace(' ', '-')}")
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.with_suffix(".md").write_text(found)
+    return 0
+
+
+def write(options: argparse.Namespace, results: list[dict[str, Any]], other: dict[str, Any] | None, busy: float) -> str:
+    """The figures so far as JSON, Markdown and a plot beside each other; returns the Markdown."""
     measured = [(Setting(**each["setting"]), [Stage(**stage) for stage in each["stages"]]) for each in results]
     verdicts = judge(measured)
+    markdown = f"{table(measured)}\n\n{verdict_lines(verdicts)}\n"
+    if other:
+        theirs = [Stage(**stage) for stage in other["stages"]]
+        markdown += "".join(
+            f"\n{setting.name}:\n\n{ratios(stages, theirs, other['version'])}\n" for setting, stages in measured
+        )
     content = {
         "machine": machine(),
         "load_average_before": round(busy, 1),
         "command": "python -m benchmarks consensus " + " ".join(options.command),
         "measurements": results,
+        "compared": other,
         "targets": [asdict(verdict) for verdict in verdicts],
     }
     base: Path = options.out
     base.parent.mkdir(parents=True, exist_ok=True)
     base.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-    base.with_suffix(".md").write_text(f"{table(measured)}\n\n{verdict_lines(verdicts)}\n")
+    base.with_suffix(".md").write_text(markdown)
     plot(measured, base.with_suffix(".png"))
+    return markdown
 
 
 def read_options(argv: list[str] | None) -> argparse.Namespace:
@@ -198,7 +240,11 @@ def read_options(argv: list[str] | None) -> argparse.Namespace:
     add("--window", type=int, default=7000, help="transfers that may be under way; a pool holds 8192 (7000)")
     add("--to", choices=("all", "one"), default="all", help="offer to all nodes in turns, or to one (all)")
     add("--out", type=Path, default=RESULTS / "consensus", metavar="PATH", help="results: PATH.json, .md and .png")
+    add("--compare", metavar="URL", help="the same load on another node with the same RPC, and ratios to it")
+    add("--profile", type=int, nargs="?", const=25, metavar="LINES", help="instead: where the nodes' CPU time goes")
     options = parser.parse_args(argv)
+    if options.compare:
+        options.senders = min(options.senders, COMPARED_SENDERS_MAX)
     options.command = argv if argv is not None else sys.argv[2:]
     return options
 

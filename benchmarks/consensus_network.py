@@ -21,6 +21,7 @@ from benchmarks.processes import end_with_parent, free_port, stop
 from chain.cli.run import configure
 
 START_SECONDS = 60.0
+PROFILE_NAME = "profile"
 START_SECONDS_PER_NODE = 10.0
 ROOT = Path(__file__).parents[1]
 
@@ -156,7 +157,7 @@ class LocalNetwork:
         for other in self.nodes:
             command += ["--peer", f"127.0.0.1:{await self._port_to(other)}"]
         if self.profile:
-            command += ["--profile", str(folder / "profile")]
+            command += ["--profile", str(folder / PROFILE_NAME)]
         process = start_process(command, folder / "node.log")
         return NodeProcess(folder=folder, rpc_port=rpc_port, p2p_port=p2p_port, process=process)
 
