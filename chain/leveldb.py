@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any, Self
 
 import plyvel
 
@@ -52,6 +54,7 @@ _NAMES = {
 }
 FORMAT = b"lyceum ledger 1"
 _FORMAT_KEY, _GENESIS_KEY = Kind.OWN + b"format", Kind.OWN + b"genesis"
+_DELETED_AT_ONCE = 10_000
 _BY_HEIGHT = (Kind.UNDO, Kind.HEADER, Kind.BLOCK, Kind.RECEIPTS)
 _BY_NAME = (Kind.META, Kind.OWN)
 
@@ -87,17 +90,34 @@ class Database:
         except plyvel.Error as error:
             raise self._error(f"{describe(key)} can't be read", error) from error
 
-    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Records whose keys begin with `prefix`, by key, as of the first step. Raises as `get`."""
+    def scan(self, prefix: bytes, *, values: bool = True) -> Iterator[tuple[bytes, bytes]]:
+        """Records whose keys begin with `prefix`, by key, as of the first step; values are empty unless asked for.
+
+        Raises as `get`.
+        """
+        return self._scan(self._levels, prefix, values)
+
+    def _scan(self, levels: Any, prefix: bytes, values: bool) -> Iterator[tuple[bytes, bytes]]:
         last = b""
         try:
-            with self._levels.iterator(prefix=prefix, verify_checksums=True, fill_cache=False) as records:
+            with levels.iterator(prefix=prefix, verify_checksums=True, fill_cache=False) as records:
                 for key, value in records:
-                    yield key, value
+                    yield key, value if values else b""
                     last = key
         except plyvel.Error as error:
             where = f"after {describe(last)}" if last else "at the start"
             raise self._error(f"records can't be read {where}", error) from error
+
+    def freeze(self) -> FrozenDatabase:
+        """A view that stays as it is now; close it soon, as it keeps old records on the disk."""
+        return FrozenDatabase(self)
+
+    def clear(self, kinds: Iterable[Kind]) -> None:
+        """Delete every record of these kinds, in several batches."""
+        for kind in kinds:
+            records = self.scan(bytes(kind), values=False)
+            while batch := {key: None for key, _ in itertools.islice(records, _DELETED_AT_ONCE)}:
+                self.write(batch)
 
     def write(self, records: Mapping[bytes, bytes | None]) -> None:
         """Puts and deletes (None) in one synced atomic batch. Raises as `get`; then nothing was written."""
@@ -145,3 +165,29 @@ class Database:
         if isinstance(error, plyvel.IOError) and "No such file" not in str(error):
             return storage_error(f"{self._path}: {what}", error)
         return DataDirectoryDamaged(f"{self._path}: {what} ({error}): restore the directory from a copy or sync anew")
+
+
+class FrozenDatabase:
+    """The records of a database as they were when this was made. Any thread; raises as Database does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._snapshot = database._levels.snapshot()
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return self._snapshot.get(key, verify_checksums=True)  # type: ignore[no-any-return]
+        except plyvel.Error as error:
+            raise self._database._error(f"{describe(key)} can't be read", error) from error
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self._database._scan(self._snapshot, prefix, values=True)
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -22,6 +23,7 @@ from chain.datadir import (
     prepare_directory,
 )
 from chain.errors import LyceumError
+from chain.frozen_state import FrozenState, earlier_values
 from chain.leveldb import Database, Kind, describe
 from chain.recent_values import UNKNOWN, RecentValues
 
@@ -41,7 +43,33 @@ HISTORY_DEFAULT = 128  # heights before the tip at which values can be read
 _STATE, _UNDO, _TRANSACTION, _META = bytes(Kind.STATE), bytes(Kind.UNDO), bytes(Kind.TRANSACTION), bytes(Kind.META)
 _HEADER, _BLOCK, _RECEIPTS = bytes(Kind.HEADER), bytes(Kind.BLOCK), bytes(Kind.RECEIPTS)
 _HEIGHT_OF_HASH, _TIP_KEY = bytes(Kind.HEIGHT_OF_HASH), bytes(Kind.OWN) + b"tip"
+_FIRST_KEY, _PARTIAL_KEY = bytes(Kind.OWN) + b"first block", bytes(Kind.OWN) + b"partial snapshot"
+_HEIGHTS_IN_MEMORY_MAX = 128
 _NO_META: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlock:
+    """A block as the store keeps it, opaque but for its names."""
+
+    height: int
+    block_hash: bytes
+    header: bytes
+    block: bytes
+    receipts: bytes
+    transaction_hashes: Sequence[bytes]
+
+    def records(self) -> dict[bytes, bytes | None]:
+        number = self.height.to_bytes(8, "big")
+        found: dict[bytes, bytes | None] = {
+            _TRANSACTION + hash_: number + index.to_bytes(4, "big")
+            for index, hash_ in enumerate(self.transaction_hashes)
+        }
+        found[_HEADER + number] = self.header
+        found[_BLOCK + number] = self.block
+        found[_RECEIPTS + number] = self.receipts
+        found[_HEIGHT_OF_HASH + self.block_hash] = number
+        return found
 
 
 class Store:
@@ -57,6 +85,7 @@ class Store:
         self._directory_lock = lock
         self._archive = archive
         self._history = history
+        self._in_memory = min(history, _HEIGHTS_IN_MEMORY_MAX)
         self._closed = False
         self._failure: LyceumError | None = None
         self._publishing = threading.Lock()
@@ -65,6 +94,7 @@ class Store:
         self._undo: dict[int, Mapping[bytes, bytes | None]] = {}  # height -> values before that block
         self._tip: tuple[int, bytes] | None = None
         self._oldest = 0
+        self._first_block = 0
 
     @classmethod
     def open(
@@ -139,24 +169,31 @@ class Store:
         if self._failure is not None:
             raise self._failure
         previous = {key: self.get(key) for key in changes}
-        number = height.to_bytes(8, "big")
+        stored = StoredBlock(
+            height=height,
+            block_hash=block_hash,
+            header=header,
+            block=block,
+            receipts=receipts,
+            transaction_hashes=transaction_hashes,
+        )
         records: dict[bytes, bytes | None] = {_STATE + key: value for key, value in changes.items()}
-        for index, transaction_hash in enumerate(transaction_hashes):
-            records[_TRANSACTION + transaction_hash] = number + index.to_bytes(4, "big")
-        for name, record in meta.items():
-            records[_META + name.encode()] = record
-        records[_HEADER + number] = header
-        records[_BLOCK + number] = block
-        records[_RECEIPTS + number] = receipts
-        records[_HEIGHT_OF_HASH + block_hash] = number
-        records[_TIP_KEY] = number + block_hash
+        records |= self._tip_records(stored, meta)
         if self._tip is not None:
-            records[_UNDO + number] = msgpack.packb(previous)
+            records[_UNDO + height.to_bytes(8, "big")] = msgpack.packb(previous)
             if not self._archive and height > self._history:
                 records[_UNDO + (height - self._history).to_bytes(8, "big")] = None
         self._write(height, previous, records)
         self._publish(height, block_hash, changes)
         self._directory_lock.note_height(height)
+
+    @staticmethod
+    def _tip_records(stored: StoredBlock, meta: Mapping[str, bytes]) -> dict[bytes, bytes | None]:
+        records = stored.records()
+        records |= {_META + name.encode(): record for name, record in meta.items()}
+        records[_TIP_KEY] = stored.height.to_bytes(8, "big") + stored.block_hash
+        records[_PARTIAL_KEY] = None
+        return records
 
     def _write(
         self, height: int, previous: Mapping[bytes, bytes | None], records: Mapping[bytes, bytes | None]
@@ -185,7 +222,7 @@ class Store:
                 del self._undo[height]  # nothing lies before the first block
             elif not self._archive:
                 self._oldest = max(self._oldest, height - self._history)
-            self._undo.pop(height - self._history, None)
+            self._undo.pop(height - self._in_memory, None)
             self._tip = (height, block_hash)
             self._generation += 1  # who looked while this was under way may have found values of before
 
@@ -208,7 +245,7 @@ class Store:
     def value_at(self, key: bytes, height: int) -> bytes | None:
         """The value of a flat key after block `height`. Raises HistoryPruned below `oldest_height` or above the tip.
 
-        The last `history` heights are in memory; each height before them (in an archive) costs a read from disk.
+        The last 128 heights are in memory; each height before them costs a read from disk.
         """
         while True:
             generation = self._generation
@@ -240,6 +277,79 @@ class Store:
     def oldest_height(self) -> int:
         """The least height at which `value_at` answers."""
         return self._oldest
+
+    @property
+    def oldest_block(self) -> int:
+        """The height from which on every block is kept. Genesis is kept always."""
+        return self._first_block
+
+    def forget_blocks(self, blocks: Sequence[tuple[int, bytes, Sequence[bytes]]]) -> None:
+        """Drop the oldest blocks, in one batch: (height, block hash, transaction hashes) of each, in order."""
+        records: dict[bytes, bytes | None] = {}
+        for height, block_hash, transaction_hashes in blocks:
+            empty = StoredBlock(
+                height=height,
+                block_hash=block_hash,
+                header=b"",
+                block=b"",
+                receipts=b"",
+                transaction_hashes=transaction_hashes,
+            )
+            records |= dict.fromkeys(empty.records())
+        first = blocks[-1][0] + 1
+        assert blocks[0][0] == max(1, self._first_block), "the oldest blocks go first"
+        records[_FIRST_KEY] = first.to_bytes(8, "big")
+        self._first_block = first
+        self._database.write(records)
+
+    # ------------------------------------------------------------------------------------------------ snapshots
+
+    def freeze(self, height: int) -> FrozenState:
+        """The whole state after block `height`, unmoved by later blocks; close it. Any thread. Raises HistoryPruned."""
+        frozen = self._database.freeze()
+        try:
+            record = frozen.get(_TIP_KEY)
+            tip = -1 if record is None else int.from_bytes(record[:8], "big")
+            if height > tip:
+                raise HistoryPruned(f"height {height} is not committed yet")
+            undo: dict[int, Mapping[bytes, bytes | None] | None] = {}
+            for later in range(height + 1, tip + 1):
+                key = _UNDO + later.to_bytes(8, "big")
+                packed = frozen.get(key)
+                undo[later] = None if packed is None else self._unpack_undo(key, packed)
+            return FrozenState(height, frozen, _STATE, earlier_values(height, tip, undo))
+        except BaseException:
+            frozen.close()
+            raise
+
+    def begin_snapshot(self) -> None:
+        """Make an empty ledger, or one of genesis alone, ready for another height's state.
+
+        Until `finish_snapshot` nothing else may be asked of the store; a store opened anew is then an empty one.
+        """
+        assert self.tip() in (None, 0), "a ledger with blocks goes on from them"
+        self._database.write({_PARTIAL_KEY: b"1"})
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tip, self._oldest, self._first_block = None, 0, 0
+        self._values = RecentValues()
+        self._undo.clear()
+        self._database.write({_TIP_KEY: None, _FIRST_KEY: None})
+        self._database.clear(kind for kind in Kind if kind is not Kind.OWN)
+
+    def put_snapshot(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Some of the state of the height to come, synced."""
+        assert self._tip is None
+        self._database.write({_STATE + key: value for key, value in items})
+
+    def finish_snapshot(self, stored: StoredBlock, genesis: StoredBlock, meta: Mapping[str, bytes]) -> None:
+        """The state put is that after this block: it is the tip, and the first block beside genesis."""
+        records = genesis.records() | self._tip_records(stored, meta)
+        records[_FIRST_KEY] = stored.height.to_bytes(8, "big")
+        self._database.write(records)
+        self._tip, self._oldest, self._first_block = (stored.height, stored.block_hash), stored.height, stored.height
+        self._directory_lock.note_height(stored.height)
 
     @property
     def genesis(self) -> bytes:
@@ -283,6 +393,9 @@ class Store:
 
     def _load(self) -> None:
         """The tip and the earlier values of the last heights into memory, and older ones off the disk."""
+        if self._database.get(_PARTIAL_KEY) is not None:
+            self._clear()  # a snapshot was being taken in: it starts anew, or the chain does from genesis
+            return
         record = self._database.get(_TIP_KEY)
         tip = None if record is None else int.from_bytes(record[:8], "big")
         noted = self._directory_lock.noted_height()
@@ -294,6 +407,7 @@ class Store:
         if record is None or tip is None:
             return
         self._tip, self._oldest = (tip, record[8:]), tip
+        self._first_block = int.from_bytes(self._database.get(_FIRST_KEY) or b"", "big")
         stale: dict[bytes, bytes | None] = {}
         for key, undo in self._database.scan(_UNDO):
             height = int.from_bytes(key[1:], "big")
@@ -301,7 +415,7 @@ class Store:
                 stale[key] = None
                 continue
             self._oldest = min(self._oldest, height - 1)
-            if height > tip - self._history:
+            if height > tip - self._in_memory:
                 self._undo[height] = self._unpack_undo(key, undo)
         self._database.write(stale)
 
