@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from chain.abi import encode_event
-from chain.call import CallContext, CallOutcome, require
+from chain.call import CallContext, CallOutcome, Revert, require
 from chain.learning_state import Fate, Round, RoundStatus, TaskState, Update, UpdateLocation
 from chain.learning_store import (
+    acting_member,
     read_round,
     read_task,
     read_validators,
@@ -115,8 +116,9 @@ def attest_held(
 ) -> CallOutcome:
     """`attestHeld`: a validator says which sealed blobs it has; bits add to those that it sent before."""
     task = open_task(state, context, task_id)
-    validators = read_validators(state)
-    require(context.sender in dict(validators), "only validators attest what they hold")
+    member = acting_member(state, context.sender)
+    if member is None:
+        raise Revert("only validators attest what they hold")
     round_ = round_of(state, task, round_number)
     require(
         round_.status is RoundStatus.COMMITTING,
@@ -125,10 +127,10 @@ def attest_held(
     held = int.from_bytes(bitmap, "little")
     count = len(round_.updates)
     require(0 < held < 1 << count, f"the bitmap must name some of the round's {count} updates and no others")
-    before = dict(round_.holdings).get(context.sender, b"")
+    before = dict(round_.holdings).get(member.account, b"")
     joined = held | int.from_bytes(before, "little")
     bitmap = joined.to_bytes((joined.bit_length() + 7) // 8, "little")
-    holdings = with_statement(round_.holdings, context.sender, bitmap, validators)
+    holdings = with_statement(round_.holdings, member.account, bitmap, read_validators(state))
     write_round(state, task.id, round_number, replace(round_, holdings=holdings))
     return CallOutcome()
 

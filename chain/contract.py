@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from chain import committing, opening, settling, views
+from chain import committing, opening, registration, settling, slashing, views
 from chain.abi import FUNCTIONS, InvalidCalldata, decode_arguments, function_of
 from chain.attendance import members_on_parent
 from chain.call import CallContext, CallOutcome, Revert, require
@@ -44,6 +44,10 @@ _OPERATIONS: dict[str, Operation] = {
     "openShard": opening.open_shard,
     "attest": settling.attest,
     "settle": settling.settle,
+    "registerValidator": registration.register_validator,
+    "unbond": registration.unbond,
+    "withdraw": registration.withdraw,
+    "submitEvidence": slashing.submit_evidence,
 }
 _VIEWS: dict[str, Operation] = {
     "task": views.view_task,

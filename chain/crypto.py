@@ -31,6 +31,7 @@ CURVE_ORDER_HALF = CURVE_ORDER // 2
 ADDRESS_BYTES = 20
 HASH_BYTES = 32
 PRIVATE_KEY_BYTES = 32
+SIGNATURE_BYTES = 65
 _UNCOMPRESSED = 2  # SECP256K1_EC_UNCOMPRESSED
 _KEY_BYTES = 65  # 0x04 || x || y
 
@@ -53,6 +54,18 @@ class Signature(NamedTuple):
     r: int
     s: int
     parity: int
+
+
+def encode_signature(signature: Signature) -> bytes:
+    """65 bytes: r, s (32 each), parity."""
+    return signature.r.to_bytes(32, "big") + signature.s.to_bytes(32, "big") + bytes([signature.parity])
+
+
+def decode_signature(data: bytes) -> Signature:
+    """The numbers in 65 bytes, whatever they are worth. Raises InvalidSignature for another length."""
+    if len(data) != SIGNATURE_BYTES:
+        raise InvalidSignature(f"a signature has {SIGNATURE_BYTES} bytes, not {len(data)}")
+    return Signature(int.from_bytes(data[:32], "big"), int.from_bytes(data[32:64], "big"), data[64])
 
 
 # -------------------------------------------------------------------------------------------------------- hashes

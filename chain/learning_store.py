@@ -209,6 +209,11 @@ def _read_holders(view: View, key: bytes) -> tuple[bytes, ...]:
     return holders
 
 
+def has_room(view: View, address: bytes) -> bool:
+    """Whether one more account may be listed beside this one; half of the room is kept for who earns power."""
+    return 2 * len(_read_holders(view, HOLDERS_PREFIX + address[:1])) < HOLDERS_MAX
+
+
 def read_holders(view: View) -> tuple[bytes, ...]:
     """Every account with power or a validator's bond, by address."""
     return tuple(address for first in range(256) for address in _read_holders(view, HOLDERS_PREFIX + bytes([first])))
@@ -233,6 +238,13 @@ def read_members(view: View) -> tuple[Member, ...]:
 def read_validators(view: View) -> tuple[tuple[bytes, int], ...]:
     """Who votes on the next block: (account, voting power) by account."""
     return tuple((member.account, member.power) for member in read_members(view))
+
+
+def acting_member(view: View, sender: bytes) -> Member | None:
+    """The member of the present set that a transaction's sender speaks for: its account, or its vote key does."""
+    members = read_members(view)
+    own = next((member for member in members if member.account == sender), None)
+    return own or next((member for member in members if member.vote_address == sender), None)
 
 
 def write_members(state: WorkingState, members: tuple[Member, ...]) -> None:

@@ -105,7 +105,7 @@ class Parameters:
     validators_max: int = _number(100, "The most validators of an epoch.", minimum=1)
     bond_per_power: int = _number(COIN // 1000, "The bond that lets one unit of power vote.", minimum=1)
     validator_bond_minimum: int = _number(
-        COIN, "The least bond of an account that registers as a validator.", minimum=1
+        10 * COIN, "The least bond of an account that registers as a validator.", minimum=1
     )
     unbonding_blocks: int = _number(100_000, "Blocks from unbonding to withdrawal.", minimum=2, maximum=2**62)
     evidence_blocks_max: int = _number(

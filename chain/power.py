@@ -54,6 +54,11 @@ def is_first_of_epoch(height: int, parameters: Parameters) -> bool:
     return height % parameters.epoch_blocks == 0
 
 
+def next_epoch(height: int, parameters: Parameters) -> int:
+    """The first height of the epoch after that of `height`."""
+    return height - height % parameters.epoch_blocks + parameters.epoch_blocks
+
+
 def end_epoch(state: WorkingState, height: int, parameters: Parameters) -> None:
     """What the last block of an epoch does after its transactions: decay and grants, then the set change."""
     epoch = read_epoch(state)
@@ -74,15 +79,15 @@ def _keep_bonds(state: WorkingState, present: tuple[Member, ...], height: int, p
     for member in present:
         validator = read_validator(state, member.account)
         if validator.withdraw_at:
-            again = replace(validator, withdraw_at=withdrawal_height(height, parameters))
+            again = replace(validator, withdraw_at=withdrawal_height(height + 1, parameters))
             write_validator(state, member.account, again)
 
 
 def withdrawal_height(height: int, parameters: Parameters) -> int:
     """From which height who unbonds at `height` may withdraw: after the delay, and not before the last vote that it
     may cast in this epoch is too old to be evidence."""
-    next_epoch = height - height % parameters.epoch_blocks + parameters.epoch_blocks
-    return max(height + parameters.unbonding_blocks, next_epoch + parameters.evidence_blocks_max)
+    last_vote = next_epoch(height, parameters) - 1
+    return max(height + parameters.unbonding_blocks, last_vote + parameters.evidence_blocks_max + 1)
 
 
 def _settle_grants(state: WorkingState, epoch: Epoch, parameters: Parameters) -> None:

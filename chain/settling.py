@@ -10,6 +10,7 @@ from chain.committing import with_statement
 from chain.ending import close_updates, missed_openings, punish_custodians, task_after_round
 from chain.learning_state import Fate, Head, Measured, Round, RoundStatus, TaskState, Update
 from chain.learning_store import (
+    acting_member,
     read_heads,
     read_miner,
     read_tasks,
@@ -35,10 +36,11 @@ _MEASURED_FATES = (UpdateFate.ACCEPTED, UpdateFate.NO_GAIN, UpdateFate.NOT_SIGNI
 def attest(state: WorkingState, context: CallContext, task_id: bytes, round_number: int, digest: bytes) -> CallOutcome:
     """`attest`: a validator commits to the record that it computed; its last word for a round counts."""
     task = open_task(state, context, task_id)
-    validators = read_validators(state)
-    require(context.sender in dict(validators), "only validators attest records")
+    member = acting_member(state, context.sender)
+    if member is None:
+        raise Revert("only validators attest records")
     round_ = _judged_round(state, task, round_number)
-    attestations = with_statement(round_.attestations, context.sender, digest, validators)
+    attestations = with_statement(round_.attestations, member.account, digest, read_validators(state))
     write_round(state, task.id, round_number, replace(round_, attestations=attestations))
     return CallOutcome()
 
