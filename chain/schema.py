@@ -103,7 +103,8 @@ class Layout(Generic[T]):
         assert tuple(kinds) == tuple(item.name for item in fields(cls)), cls  # type: ignore[arg-type]
         self._cls = cls
         self._names = tuple(kinds)
-        self._get = attrgetter(*kinds)
+        get = attrgetter(*kinds)
+        self._get = get if len(kinds) > 1 else lambda value: (get(value),)  # of one name it is no tuple
         self._writes = tuple(kind.write for kind in kinds.values())
         self._reads = tuple((name, kind.read) for name, kind in kinds.items())
         self.kind = Kind(self._write, self._read)

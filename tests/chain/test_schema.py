@@ -113,3 +113,14 @@ def test_every_layout_names_the_fields_of_its_dataclass_in_order():
     assert TASK.decode(TASK.encode(SAMPLE)) == SAMPLE
     with pytest.raises(InvalidEncoding):
         TASK_ENTRY.decode(TASK.encode(SAMPLE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Single:
+    notes: tuple[bytes, ...]
+
+
+def test_a_value_of_a_single_field_reads_as_what_was_written():
+    layout = Layout(Single, notes=array(blob(5), 3))
+    for notes in ((), (b"one",), (b"one", b"two")):
+        assert layout.decode(layout.encode(Single(notes=notes))) == Single(notes=notes)
