@@ -109,7 +109,8 @@ class Driver:
         self._me = me
         self._genesis = genesis
         self._sign = sign
-        self._timeouts = timeouts
+        self.timeouts = timeouts
+        """May be changed between heights, as the network does."""
         self._log = log
         self._log_bytes = log.bytes_used
         self._log_bytes_max = log_bytes_max
@@ -142,6 +143,19 @@ class Driver:
         """The valid proposals of this height with their blocks, to be sent to peers that lack them."""
         known = [given for row in self.state.proposals.values() for given in row] if self.state else []
         return tuple((given.proposal, self._blocks[given.proposal.block_id]) for given in known if given.valid)
+
+    def has_said(self, vote: Vote) -> bool:
+        """Whether a vote of this key at this height is one that this driver, or its log, knows of."""
+        said = self._signed_votes.get((vote.round, vote.kind))
+        return said is not None and said.block_id == vote.block_id
+
+    def silence(self) -> list[Action]:
+        """Say nothing more at this height: the key has said what nobody here remembers."""
+        actions: list[Action] = []
+        if self.state is not None and self.state.voting:
+            self.state = replace(self.state, voting=False)
+            self._persist(ClosedRecord(height=self.state.height), actions)
+        return actions
 
     # -------------------------------------------------------------------------------------------------- inputs
 
@@ -231,7 +245,7 @@ class Driver:
             case events.KeepBlockAndPolka():
                 self._keep(effect, actions)
             case events.ScheduleTimeout(kind=kind, height=height, round=round_):
-                duration_ms = self._timeouts.duration_ms(kind, round_)
+                duration_ms = self.timeouts.duration_ms(kind, round_)
                 actions.append(StartTimer(kind=kind, height=height, round=round_, duration_ms=duration_ms))
             case events.BuildValue():
                 actions.append(BuildBlock(height=effect.height, round=effect.round))

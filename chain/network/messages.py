@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from chain.codec import BLOCK_BYTES_MAX, HEADER_BYTES_MAX
 from chain.errors import InvalidInput
 from chain.schema import HASH, UINT, Layout, array, blob, fixed, pair
+from chain.transactions import TRANSACTION_BYTES_MAX
 from consensus.codec import COMMIT_BYTES_MAX, PROPOSAL_BYTES_MAX, VOTE_BYTES_MAX
 from learning.commitment import CHUNK_BYTES
 
@@ -54,6 +55,8 @@ class Kind(IntEnum):
     STATUS = 33
     GET_PROPOSAL_TRANSACTIONS = 34
     PROPOSAL_TRANSACTIONS = 35
+    HAVE_PROPOSAL = 36
+    GET_PROPOSAL = 37
 
     GET_BLOCKS = 40
     BLOCKS = 41
@@ -188,6 +191,24 @@ class ProposalTransactions:
     raws: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HaveProposal:
+    """Tells that the sender has a proposal with its block, found right: who lacks it asks."""
+
+    height: int
+    round: int
+    block_id: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetProposal:
+    """Asks a peer for a proposal that it has."""
+
+    height: int
+    round: int
+    block_id: bytes
+
+
 # ------------------------------------------------------------------------------------------------------------- sync
 
 
@@ -266,6 +287,8 @@ Message: TypeAlias = (
     | Status
     | GetProposalTransactions
     | ProposalTransactions
+    | HaveProposal
+    | GetProposal
     | GetBlocks
     | Blocks
     | GetHeaders
@@ -298,8 +321,8 @@ _KINDS: Final[tuple[tuple[Kind, type, Layout[Any], int], ...]] = tuple(
         (
             Kind.TRANSACTIONS,
             Transactions,
-            BLOCK_BYTES_MAX + TRANSACTIONS_BYTES_MAX,
-            {"id": UINT, "raws": array(_RAW, TRANSACTIONS_MAX)},
+            TRANSACTIONS_BYTES_MAX + (16 << 10),
+            {"id": UINT, "raws": array(blob(TRANSACTION_BYTES_MAX), TRANSACTIONS_MAX)},
         ),
         (
             Kind.COMPACT_PROPOSAL,
@@ -343,6 +366,8 @@ _KINDS: Final[tuple[tuple[Kind, type, Layout[Any], int], ...]] = tuple(
             BLOCK_BYTES_MAX + (64 << 10),
             {"block_id": HASH, "places": _PLACES, "raws": array(_RAW, BLOCK_TRANSACTIONS_MAX)},
         ),
+        (Kind.HAVE_PROPOSAL, HaveProposal, _SMALL, {"height": UINT, "round": UINT, "block_id": HASH}),
+        (Kind.GET_PROPOSAL, GetProposal, _SMALL, {"height": UINT, "round": UINT, "block_id": HASH}),
         (Kind.GET_BLOCKS, GetBlocks, _SMALL, {"id": UINT, "first": UINT, "count": UINT}),
         (
             Kind.BLOCKS,
@@ -400,3 +425,23 @@ def decode(frame: bytes) -> Message:
     except InvalidInput as error:
         raise InvalidFrame(f"kind {frame[0]}: {error}") from error
     return message
+
+
+def frame_bytes_max(kind: int) -> int:
+    """The most bytes of a frame of a kind, the kind's byte included. Raises InvalidFrame for an unknown one."""
+    known = _BY_KIND.get(kind)
+    if known is None:
+        raise InvalidFrame(f"a frame of unknown kind: {kind:02x}")
+    return 1 + known[1]
+
+
+ANSWERS: Final[dict[type, type]] = {
+    GetPeers: Peers,
+    GetTransactions: Transactions,
+    GetBlocks: Blocks,
+    GetHeaders: Headers,
+    GetBlobChunk: BlobChunk,
+}
+"""What answers a question, unless it is NotHeld. All of them carry an `id`, and an answer has that of its question."""
+
+QUESTION_KINDS: Final = frozenset(int(_BY_CLASS[cls][0]) for cls in ANSWERS)

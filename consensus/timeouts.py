@@ -1,0 +1,67 @@
+"""Home of timeouts that follow what the network gives: they grow when it is slow and shrink when it is fast.
+
+A timeout only decides how long a round waits for what does not come; the paper asks that it grow with the rounds of a
+height, so that at last everyone waits long enough. What came, and how long it took, gives the length it begins with:
+
+    timeout of round r = (allowance + 2 * the longest of the last 16 times) * (1 + r / 2)
+
+The longest time covers one slow node in a set; two times it a network that has just become slower. A message that came
+after its timeout counts too, by which timeouts that are too short are found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from consensus.actions import Timeouts
+
+TIMES_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSettings:
+    """Bounds of the timeouts of round 0, and what is taken for the first times, in milliseconds."""
+
+    allowance_ms: int = 150  # also the least timeout: a busy machine's hiccups
+    propose_ms_max: int = 10_000
+    votes_ms_max: int = 5_000
+    first_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The last times, in milliseconds: of proposals from their round's start, of quorums from the own vote."""
+
+    proposals_ms: tuple[int, ...]
+    quorums_ms: tuple[int, ...]
+
+
+def first_pace(settings: PaceSettings) -> Pace:
+    """What is assumed before anything came; it is forgotten as times are observed."""
+    times = (settings.first_ms,) * TIMES_MAX
+    return Pace(proposals_ms=times, quorums_ms=times)
+
+
+def with_proposal(pace: Pace, took_ms: int) -> Pace:
+    """A proposal was at hand, and judged, so long after its round had started here."""
+    return replace(pace, proposals_ms=(*pace.proposals_ms[1 - TIMES_MAX :], max(0, took_ms)))
+
+
+def with_quorum(pace: Pace, took_ms: int) -> Pace:
+    """A quorum for one block, or for nil, was there so long after the own vote of its kind."""
+    return replace(pace, quorums_ms=(*pace.quorums_ms[1 - TIMES_MAX :], max(0, took_ms)))
+
+
+def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
+    """The timeouts for the next height."""
+    propose_ms = min(settings.propose_ms_max, settings.allowance_ms + 2 * max(pace.proposals_ms))
+    votes_ms = min(settings.votes_ms_max, settings.allowance_ms + 2 * max(pace.quorums_ms))
+    return Timeouts(
+        propose_ms=propose_ms,
+        propose_step_ms=propose_ms // 2,
+        prevote_ms=votes_ms,
+        prevote_step_ms=votes_ms // 2,
+        precommit_ms=votes_ms,
+        precommit_step_ms=votes_ms // 2,
+    )
