@@ -46,6 +46,13 @@ def leave_out_the_absent(state: WorkingState, height: int, parameters: Parameter
     write_absences(state, ())
 
 
+def absences_by_account(view: View) -> dict[bytes, int]:
+    """How many commits of the running epoch each member of the present set is not in."""
+    members = read_members(view)
+    counts = read_absences(view) or (0,) * len(members)
+    return {member.account: count for member, count in zip(members, counts, strict=True)}
+
+
 def commits_counted(height: int, parameters: Parameters) -> int:
     """How many commits of the epoch of `height` were counted, with that in the block of this height."""
     first = height - height % parameters.epoch_blocks

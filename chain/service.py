@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chain import contract
 from chain.blobs import BlobStore
 from chain.codec import decode_block, decode_header, decode_receipt, decode_receipts
 from chain.evaluations import Evaluations
@@ -15,14 +14,14 @@ from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
 from chain.intake import Intake, recover_committed
 from chain.mempool import Mempool
-from chain.node import Committed, Node, priorities_before
+from chain.node import Committed, Node
 from chain.parameters import Parameters
 from chain.recent_values import UNKNOWN, RecentValues
 from chain.state import View
 from chain.transactions import Transaction, decode, fill_in_sender
 from chain.types import Block, Header, Receipt
+from chain.validator_status import validator_statuses
 from chain.version import CLIENT_VERSION
-from consensus.types import ValidatorSet, Voter
 from rpc.backend import EvaluationResult, StateProof, Syncing, Tip, ValidatorStatus
 
 RECENT_BLOCKS = 64
@@ -161,25 +160,8 @@ class Service:
         return await asyncio.to_thread(self._blobs.read, root, start, length)
 
     def validators(self, height: int | None = None) -> Sequence[ValidatorStatus]:
-        view = self.state(height)
         at = self._tip.header.height if height is None else height
-        members = contract.validators_of(view)
-        voters = ValidatorSet(members=tuple((Voter(address), power) for address, power in members))
-        priorities = priorities_before(at + 1, voters, self.parameters.epoch_blocks)
-        statuses = []
-        for (address, power), priority in zip(members, priorities, strict=True):
-            known = contract.validator_of(view, address)
-            statuses.append(
-                ValidatorStatus(
-                    address=address,
-                    voting_power=power,
-                    earned_power=known.earned,
-                    bootstrap_power=known.bootstrap,
-                    bond=known.bond,
-                    proposer_priority=priority,
-                )
-            )
-        return statuses
+        return validator_statuses(self.state(height), at, self.parameters)
 
     def prove(self, key: bytes, height: int | None = None) -> StateProof:
         at = self._tip.header.height if height is None else height

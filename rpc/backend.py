@@ -71,11 +71,15 @@ class Syncing:
 class ValidatorStatus:
     """A validator of one height. Powers are units of power; `voting_power` is what counts in a quorum."""
 
-    address: bytes
+    address: bytes  # its account's
+    vote_key: bytes  # the address of the key that signs its votes
     voting_power: int
     earned_power: int
     bootstrap_power: int
     bond: int
+    registered: bool  # whether it may be in the next epoch's set
+    barred: bool
+    absences: int  # commits of the running epoch that it is not in
     proposer_priority: int
 
 

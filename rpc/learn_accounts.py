@@ -84,6 +84,10 @@ class LearningAccounts:
                 "earnedPower": quantity(each.earned_power),
                 "bootstrapPower": quantity(each.bootstrap_power),
                 "bond": quantity(each.bond),
+                "voteKey": data(each.vote_key),
+                "registered": each.registered,
+                "barred": each.barred,
+                "absences": each.absences,
                 "proposerPriority": hex(each.proposer_priority),  # signed, and of the size of powers
             }
             for each in self._backend.validators(height)

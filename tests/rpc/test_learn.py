@@ -185,6 +185,8 @@ def test_validators_have_the_power_that_the_contract_tells(taught: LiveChain) ->
     (shown,) = taught.call("learn_validators")
     assert shown["address"] == "0x" + taught.proposer.hex()
     assert int(shown["power"], 16) == int(shown["earnedPower"], 16) + int(shown["bootstrapPower"], 16)
+    assert (shown["voteKey"], shown["registered"], shown["barred"]) == (shown["address"], True, False)
+    assert shown["absences"] == 0
     assert taught.call("learn_validators", "latest") == [shown]
     with pytest.raises(AnsweredError, match="header not found"):
         taught.call("learn_validators", "0xffffff")
