@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chain import contract
 from chain.codec import block_hash, decode_block, decode_header, encode_block, encode_header, encode_receipts
+from chain.crypto import keccak256
 from chain.genesis import Genesis, genesis_block
 from chain.light_blocks import LightBlock, Members, decode_members, encode_members
 from chain.merkle import Proof
 from chain.parameters import Parameters
 from chain.replay import ReplayedState
-from chain.statetree import StateTree, Undone
+from chain.statetree import HISTORY_DEFAULT, StateTree, Undone
 from chain.store import DataDirectoryDamaged, Store
 from chain.transactions import Transaction
 from chain.transition import Execution, apply_block, build_block
@@ -22,6 +23,8 @@ from chain.vote_signatures import VoteSignatures
 from consensus.codec import decode_commit
 
 PREPARED_BLOCKS_MAX = 16
+KEEP_BLOCKS_MIN = 1000  # what others need to catch up from a snapshot, and more
+FORGOTTEN_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +42,13 @@ class Prepared:
 class Chain:
     """The blocks of one network in one store. Building, checking and committing are for one thread at a time."""
 
-    def __init__(self, store: Store, genesis: Genesis) -> None:
-        """Open the chain that the store holds; an empty store gets the genesis block. Raises DataDirectoryDamaged."""
+    def __init__(self, store: Store, genesis: Genesis, *, keep_blocks: int | None = None) -> None:
+        """Open the chain that the store holds; an empty store gets the genesis block. Raises DataDirectoryDamaged.
+
+        `keep_blocks` is how many of the newest blocks are kept, by default all.
+        """
+        assert keep_blocks is None or keep_blocks >= KEEP_BLOCKS_MIN, keep_blocks
+        self._keep_blocks = keep_blocks
         self.store = store
         self.genesis = genesis
         self.parameters: Parameters = genesis.parameters
@@ -50,7 +58,7 @@ class Chain:
         if store.tip() is None:
             self._write_genesis()
         else:
-            self.tree = StateTree(store.items())
+            self.tree = _tree_of(store)
         self._read_tip()
 
     def _read_tip(self) -> None:
@@ -207,8 +215,42 @@ class Chain:
             assert root == header.state_root
             self.tip, self.tip_hash = header, prepared.hash
         self._prepared.clear()
+        self._forget_old_blocks()
+
+    def _forget_old_blocks(self) -> None:
+        if self._keep_blocks is None:
+            return
+        oldest = max(1, self.store.oldest_block)
+        if self.tip.height - self._keep_blocks - oldest >= FORGOTTEN_AT_ONCE:
+            names = [self._names_of(height) for height in range(oldest, oldest + FORGOTTEN_AT_ONCE)]
+            self.store.forget_blocks(names)
+
+    def _names_of(self, height: int) -> tuple[int, bytes, list[bytes]]:
+        encoded = self.store.block(height)
+        if encoded is None:
+            raise DataDirectoryDamaged(f"block {height} is gone; run `python -m chain verify`")
+        block = decode_block(encoded)
+        return height, block_hash(block.header), [keccak256(raw) for raw in block.transactions]
 
 
 def validators_name(hash_: bytes) -> str:
     """The name of the store's record of a validator set."""
     return "validators " + hash_.hex()
+
+
+def _tree_of(store: Store) -> StateTree:
+    """The tree at the store's tip, with the updates of the last heights, so that proofs reach back over a restart."""
+    tip = store.tip()
+    assert tip is not None
+    tree = StateTree(store.items())
+    kept: list[tuple[int, Mapping[bytes, bytes | None]]] = []
+    for height in range(tip, max(store.oldest_height, tip - HISTORY_DEFAULT), -1):
+        previous = store.previous_values(height)
+        if previous is None:
+            break
+        kept.append((height, previous))
+        tree.update(previous)
+    tree.forget()
+    for height, previous in reversed(kept):
+        tree.update({key: store.value_at(key, height) for key in previous})
+    return tree

@@ -30,7 +30,7 @@ from chain.light_blocks import LightBlock, Members
 from chain.replay import ReplayedState
 from chain.transition import validators_hash
 from chain.types import Header
-from consensus.types import InvalidConsensus, ValidatorSet, Voter
+from consensus.types import Commit, InvalidConsensus, ValidatorSet, Voter
 
 CLOCK_DRIFT_MS = 10_000  # a header may be this far ahead of the verifier's clock
 WALK_BLOCKS_MAX = 100_000  # of one `reach`; whoever is farther behind needs a newer trusted block
@@ -50,10 +50,11 @@ class TrustExpired(InvalidLight):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """A block that is taken for the chain's, with the set that votes on the next one."""
+    """A block that is taken for the chain's, with the sets that voted on it and vote on the next one."""
 
     header: Header
     hash: bytes
+    validators: Members
     next_validators: ValidatorSet
 
     @property
@@ -91,7 +92,7 @@ def trust_genesis(genesis: Genesis) -> Trusted:
     """Genesis itself: whoever has its file needs nobody's word for it."""
     block, changes = genesis_block(genesis)
     voters = contract.voters_of(ReplayedState({key: value for key, value in changes.items() if value is not None}))
-    return Trusted(header=block.header, hash=block_hash(block.header), next_validators=_set_of(voters, block.header))
+    return _trusted(LightBlock(header=block.header, commit=None, validators=voters, next_validators=voters))
 
 
 def trust_block(block: LightBlock, height: int, hash_: bytes) -> Trusted:
@@ -101,7 +102,19 @@ def trust_block(block: LightBlock, height: int, hash_: bytes) -> Trusted:
         raise InvalidLight(
             f"the block of height {block.header.height} is 0x{found.hex()}, trusted is 0x{hash_.hex()} at {height}"
         )
-    return Trusted(header=block.header, hash=found, next_validators=_set_of(block.next_validators, block.header))
+    return _trusted(block)
+
+
+def _trusted(block: LightBlock) -> Trusted:
+    header = block.header
+    _require(header, "validators_hash", header.validators_hash, validators_hash(block.validators))
+    _require(header, "next_validators_hash", header.next_validators_hash, validators_hash(block.next_validators))
+    return Trusted(
+        header=header,
+        hash=block_hash(header),
+        validators=block.validators,
+        next_validators=_set_of(block.next_validators, header),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ forward
@@ -128,22 +141,20 @@ def step(trusted: Trusted, block: LightBlock, rules: Rules, now_ms: int) -> Trus
     if adjacent:
         _require(header, "parent", header.parent, trusted.hash)
         _require(header, "validators_hash", header.validators_hash, trusted.header.next_validators_hash)
-    verify_commit(block, rules.signers_of)
+    found = _trusted(block)
+    verify_commit(header, block.commit, block.validators, rules.signers_of)
     if not adjacent:
         _require_overlap(trusted, block)
-    _require(header, "next_validators_hash", header.next_validators_hash, validators_hash(block.next_validators))
-    return Trusted(header=header, hash=block_hash(header), next_validators=_set_of(block.next_validators, header))
+    return found
 
 
-def verify_commit(block: LightBlock, signers_of: SignersOf) -> None:
-    """More than two thirds of the set that the header names have signed its block. Raises InvalidLight."""
-    header, commit = block.header, block.commit
+def verify_commit(header: Header, commit: Commit | None, members: Members, signers_of: SignersOf) -> None:
+    """More than two thirds of `members`, the set that the header names, have signed its block. Raises InvalidLight."""
     if commit is None:
         raise InvalidLight(f"height {header.height} has no commit")
-    _require(header, "validators_hash", header.validators_hash, validators_hash(block.validators))
     if (commit.height, commit.block_id) != (header.height, block_hash(header)):
         raise InvalidLight(f"height {header.height}: the commit is for another block")
-    validators = _set_of(block.validators, header)
+    validators = _set_of(members, header)
     try:
         power = commit.power(validators)
     except InvalidConsensus as error:
@@ -213,11 +224,5 @@ def descend(trusted: Trusted, height: int) -> Generator[int, LightBlock, Trusted
         block = yield trusted.height - 1
         if block_hash(block.header) != trusted.header.parent:
             raise InvalidLight(f"height {block.header.height}: not the parent of height {trusted.height}")
-        _require(
-            block.header,
-            "next_validators_hash",
-            block.header.next_validators_hash,
-            validators_hash(block.next_validators),
-        )
         trusted = trust_block(block, trusted.height - 1, trusted.header.parent)
     return trusted

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chain.codec import InvalidEncoding, decode_header, encode_header
+from chain.codec import InvalidEncoding, block_hash, decode_header, encode_header
+from chain.last_commit import SignersOf
 from chain.learning_layouts import MINER, ROUND, TASK
 from chain.learning_state import Miner, Round, TaskState
 from chain.learning_store import miner_key, round_key, task_key
-from chain.light import InvalidLight, Trusted
+from chain.light import InvalidLight, Trusted, verify_commit
 from chain.light_blocks import LightBlock, Members
 from chain.merkle import PROOF_BYTES_MAX, Proof, decode_proof, verify
 from chain.schema import VALUE_BYTES_MAX
@@ -105,12 +106,12 @@ def read_light_block(answer: Any) -> LightBlock:
         )
     except (InvalidEncoding, InvalidConsensus) as error:
         raise InvalidLight(f"learn_header: {error}") from error
-    if _quantity(fields, "height") != header.height:
-        raise InvalidLight("learn_header: height is not the header's")
+    _same("height", _quantity(fields, "height"), header.height)
+    _same("hash", _data(fields, "hash", 32), block_hash(header))
     return block
 
 
-def read_proof(answer: Any, trusted: Trusted, key: bytes) -> Proved:
+def read_proof(answer: Any, trusted: Trusted, key: bytes, signers_of: SignersOf) -> Proved:
     """The proof of a `learn_proof` answer for `key` at the trusted height. Raises InvalidLight where a field of it
     does not agree with the others, with the question, or with the trusted header."""
     try:
@@ -121,8 +122,8 @@ def read_proof(answer: Any, trusted: Trusted, key: bytes) -> Proved:
         _same("header", _data(fields, "header", 1 << 12), encode_header(trusted.header))
         _same("stateRoot", _data(fields, "stateRoot", 32), trusted.header.state_root)
         commit = _data(fields, "commit", 1 << 18)
-        if commit and decode_commit(commit).block_id != trusted.hash:
-            raise InvalidLight("learn_proof: the commit is for another block")
+        if commit or trusted.height:
+            verify_commit(trusted.header, decode_commit(commit), trusted.validators, signers_of)
         if key[:1] == KIND_ACCOUNT:
             _same("nonce, balance", (_quantity(fields, "nonce"), _quantity(fields, "balance")), account_of(value))
     except (InvalidEncoding, InvalidConsensus) as error:
@@ -151,9 +152,12 @@ def _quantity(fields: Mapping[str, Any], name: str) -> int:
     if not isinstance(text, str) or text[:2] != "0x" or len(text) > 66:
         raise InvalidLight(f"{name} must be a quantity, not {text!r:.100}")
     try:
-        return int(text, 16)
+        value = int(text, 16)
     except ValueError as error:
         raise InvalidLight(f"{name}: {error}") from error
+    if hex(value) != text:
+        raise InvalidLight(f"{name} must be {value:#x}, not {text!r}")
+    return value
 
 
 def _members(fields: Mapping[str, Any], name: str) -> Members:
@@ -165,4 +169,4 @@ def _members(fields: Mapping[str, Any], name: str) -> Members:
 
 def _same(name: str, found: object, expected: object) -> None:
     if found != expected:
-        raise InvalidLight(f"learn_proof: {name} is {found!r:.200}, it must be {expected!r:.200}")
+        raise InvalidLight(f"{name} is {found!r:.200}, it must be {expected!r:.200}")

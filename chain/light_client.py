@@ -92,7 +92,7 @@ class LightClient:
         """A flat key's value after a block, by default the newest; None where it has none."""
         trusted = await self.header(height)
         answer = await self._call("learn_proof", "0x" + key.hex(), hex(trusted.height))
-        return verified_value(trusted, read_proof(answer, trusted, key))
+        return verified_value(trusted, read_proof(answer, trusted, key, self._rules.signers_of))
 
     async def account(self, address: bytes, height: int | None = None) -> tuple[int, int]:
         """(nonce, balance in 10^-18 coin) of an account."""

@@ -13,6 +13,7 @@ from chain.evaluations import Evaluations
 from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
 from chain.intake import Intake, recover_committed
+from chain.light_blocks import LightBlock
 from chain.mempool import Mempool
 from chain.node import Committed, Node
 from chain.parameters import Parameters
@@ -83,6 +84,10 @@ class Service:
     @property
     def pool(self) -> Mempool:
         return self._intake.pool
+
+    @property
+    def oldest_block(self) -> int:
+        return self._store.oldest_block
 
     def tip(self) -> Tip:
         return self._tip
@@ -162,6 +167,9 @@ class Service:
     def validators(self, height: int | None = None) -> Sequence[ValidatorStatus]:
         at = self._tip.header.height if height is None else height
         return validator_statuses(self.state(height), at, self.parameters)
+
+    def light_block(self, height: int) -> LightBlock | None:
+        return None if height > self._tip.header.height else self._chain.light_block(height)
 
     def prove(self, key: bytes, height: int | None = None) -> StateProof:
         at = self._tip.header.height if height is None else height

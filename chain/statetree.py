@@ -117,6 +117,22 @@ class StateTree:
         root = self.update(changes)
         return root, self.undo()
 
+    def forget(self) -> None:
+        """Let no update made so far be undone: the state becomes the first one."""
+        self._journals.clear()
+
+    def subtree_root(self, prefix: bytes, bits: int) -> bytes:
+        """The hash of the subtree under the first `bits` of `prefix`, in a tree whose every key begins with them."""
+        reference = int(self._tables.head[ROOT])
+        for depth in range(bits):
+            if not reference or reference & LEAF:
+                break
+            side = prefix[depth >> 3] >> (7 - (depth & 7)) & 1
+            row = self._inner_row(reference, 0)
+            assert not row[1 - side], "a key begins otherwise"
+            reference = int(row[side])
+        return self._hash_of(reference, 0)
+
     def prove(self, key: bytes, back: int = 0) -> Proof:
         """Proof of `key`'s value or absence under the root as of `back` updates ago (at most `undoable`)."""
         assert 0 <= back <= self.undoable, f"proofs reach {self.undoable} updates back, not {back}"

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from chain.errors import InvalidInput
 from chain.history import StateNotKept
+from chain.light_blocks import LightBlock
 from chain.merkle import Proof
 from chain.parameters import Parameters
 from chain.state import View
@@ -145,6 +146,11 @@ class Backend(Protocol):
 
     # ------------------------------------------------------------------------------------------------- the chain
 
+    @property
+    def oldest_block(self) -> int:
+        """The height from which on all blocks are kept; genesis is kept always."""
+        ...
+
     def tip(self) -> Tip: ...
 
     def header(self, height: int) -> Header | None: ...
@@ -191,6 +197,10 @@ class Backend(Protocol):
 
     def validators(self, height: int | None = None) -> Sequence[ValidatorStatus]:
         """Who votes on the block after this height, by default after the tip. Raises StateNotKept."""
+        ...
+
+    def light_block(self, height: int) -> LightBlock | None:
+        """Who decided a block; None where the block, or the members of its sets, are not kept."""
         ...
 
     def prove(self, key: bytes, height: int | None = None) -> StateProof:

@@ -102,7 +102,9 @@ class Fees:
         if blocks < 1:
             raise RpcError(INVALID_PARAMS, "invalid argument 0: at least one block is needed")
         last = self._records.known_height(newest)
-        blocks = min(blocks, REWARD_BLOCKS_MAX if percentiles else HISTORY_BLOCKS_MAX, last + 1)
+        self._records.require_kept(last)
+        kept = last - self._backend.oldest_block + 1 if last else 1
+        blocks = min(blocks, REWARD_BLOCKS_MAX if percentiles else HISTORY_BLOCKS_MAX, kept)
         headers = []
         rewards = []
         for height in range(last - blocks + 1, last + 1):

@@ -167,6 +167,8 @@ class Learning:
         """Where something happened: its height, and the transaction whose event tells of it, if there is one."""
         if not height:
             return None
+        if 0 < height < self._backend.oldest_block:
+            return {"height": quantity(height), "transaction": None}
         record = self._records.at(height)
         assert record is not None
         for shown in self._events(record, (event,)):

@@ -1,19 +1,15 @@
-"""Home of what `learn_*` methods tell of accounts, validators, proofs and the node itself, as JSON."""
+"""Home of what `learn_*` methods tell of accounts, validators and the node itself, as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from chain.codec import encode_header
 from chain.learning_state import Round, TaskEntry
 from chain.learning_store import read_members, read_miner, read_task, read_tasks, read_validator
-from chain.merkle import encode_proof
-from chain.state import KIND_ACCOUNT, decode_account
 from learning.record import Record
 from rpc import learn_formats as formats
 from rpc.formats import data, quantity
-from rpc.jsonrpc import INVALID_PARAMS, RpcError
 from rpc.learn import LINEAGE_ROUNDS_MAX, Learning
 from rpc.records import Records
 
@@ -113,27 +109,7 @@ class LearningAccounts:
             "totalVotingPower": quantity(sum(member.power for member in members)),
         }
 
-    # ------------------------------------------------------------------------------------- proofs and evaluation
-
-    def proof(self, address_or_key: bytes, reference: int | str | bytes) -> dict[str, Any]:
-        """A state value with its Merkle proof; 20 bytes are an account's address, anything else a flat key."""
-        key = KIND_ACCOUNT + address_or_key if len(address_or_key) == 20 else address_or_key
-        if not 1 <= len(key) <= 64:
-            raise RpcError(INVALID_PARAMS, f"invalid argument 0: a key has 1 to 64 bytes, not {len(key)}")
-        found = self._backend.prove(key, self._records.known_height(reference))
-        shown = {
-            "key": data(key),
-            "value": data(found.value) if found.value is not None else None,
-            "proof": data(encode_proof(found.proof)),
-            "stateRoot": data(found.header.state_root),
-            "height": quantity(found.header.height),
-            "header": data(encode_header(found.header)),
-            "commit": data(found.commit),
-        }
-        if key[:1] == KIND_ACCOUNT:
-            nonce, balance = decode_account(found.value) if found.value is not None else (0, 0)
-            shown |= {"nonce": quantity(nonce), "balance": quantity(balance)}
-        return shown
+    # ---------------------------------------------------------------------------------------------- evaluation
 
     async def evaluate(self, task: bytes, shard_root: bytes, root: bytes | None) -> dict[str, Any]:
         """Loss and correct count of a head on an opened shard, computed now."""

@@ -149,6 +149,8 @@ class LogSearch:
             raise RpcError(
                 INVALID_PARAMS, f"exceed max block range: {last - first + 1} blocks, at most {self._blocks_max}"
             )
+        if last > 0:
+            self._records.require_kept(max(first, 1))
         found: list[dict[str, Any]] = []
         for height in range(first, last + 1):
             if height % BLOCKS_BETWEEN_YIELDS == 0:

@@ -15,6 +15,7 @@ from rpc.fees import Fees
 from rpc.filters import Filters
 from rpc.learn import Learning
 from rpc.learn_accounts import LearningAccounts
+from rpc.learn_proofs import Proofs
 from rpc.logs import LogSearch, log_filter
 from rpc.subscriptions import Subscriptions
 
@@ -33,6 +34,7 @@ class Answerers:
     subscriptions: Subscriptions
     learning: Learning
     accounts: LearningAccounts
+    proofs: Proofs
 
 
 def all_methods(by: Answerers, version: str) -> list[Method]:
@@ -43,6 +45,7 @@ def all_methods(by: Answerers, version: str) -> list[Method]:
         *account_methods(by.ethereum, by.fees, by.execution),
         *log_methods(by.search, by.filters, by.subscriptions),
         *learning_methods(by.learning, by.accounts, by.subscriptions),
+        *proof_methods(by.proofs),
     ]
     methods.append(_method("rpc_modules", "The namespaces of this server", of.OBJECT, lambda: MODULES))
     described: dict[str, Any] = {}
@@ -140,7 +143,6 @@ def learning_methods(learning: Learning, accounts: LearningAccounts, subscriptio
     number = of.parameter("round", parse.integer, of.INTEGER)
     first, last = of.optional("from", parse.integer, of.INTEGER), of.optional("to", parse.integer, of.INTEGER)
     sealed_root = of.parameter("sealedRoot", parse.hash32, of.HASH)
-    key = of.parameter("addressOrKey", parse.data, of.BYTES)
     shard = of.parameter("shardRoot", parse.hash32, of.HASH)
     root = of.optional("root", parse.hash32, of.HASH)
     kind = of.parameter("kind", parse.text, of.STRING)
@@ -158,7 +160,6 @@ def learning_methods(learning: Learning, accounts: LearningAccounts, subscriptio
         _method("learn_contributions", "Earnings of an account", some, accounts.contributions, of.ACCOUNT),
         _method("learn_validators", "Who votes next", many, accounts.validators, block),
         _method("learn_validator", "An account's power, bond and vote", some, accounts.validator, of.ACCOUNT),
-        _method("learn_proof", "A state value, proved", some, accounts.proof, key, block),
         _method("learn_evaluate", "A head on a shard, now", some, accounts.evaluate, task, shard, root),
         _method("learn_abi", "The contract's ABI", many, learning.abi),
         _method("learn_status", "The node", some, accounts.status),
@@ -166,4 +167,12 @@ def learning_methods(learning: Learning, accounts: LearningAccounts, subscriptio
             "learn_subscribe", "Be told of rounds or updates", of.QUANTITY, subscribe, kind, one_task, connected=True
         ),
         _method("learn_unsubscribe", "End that", of.BOOLEAN, unsubscribe, subscription, connected=True),
+    ]
+
+
+def proof_methods(proofs: Proofs) -> list[Method]:
+    key = of.parameter("addressOrKey", parse.data, of.BYTES)
+    return [
+        _method("learn_header", "A block's header and who decided it", of.OBJECT, proofs.header, of.OPTIONAL_REFERENCE),
+        _method("learn_proof", "A state value, proved", of.OBJECT, proofs.proof, key, of.OPTIONAL_REFERENCE),
     ]

@@ -15,7 +15,7 @@ from chain.transactions import Transaction
 from chain.types import Block, Header, Log, Receipt
 from rpc.backend import Backend
 from rpc.formats import block_object, included_transaction_object, log_object, receipt_object
-from rpc.jsonrpc import SERVER_ERROR, RpcError
+from rpc.jsonrpc import PRUNED_HISTORY, SERVER_ERROR, RpcError
 
 RECORDS_KEPT_MAX = 8
 ITEMS_BETWEEN_YIELDS = 256
@@ -128,10 +128,12 @@ class Records:
         self._kept: OrderedDict[int, Record] = OrderedDict()
 
     def at(self, height: int) -> Record | None:
+        """The block of a height, None above the tip. Raises RpcError where it is not kept any more."""
         record = self._kept.get(height)
         if record is None:
             block = self.backend.block(height)
             if block is None:
+                self.require_kept(height)
                 return None
             record = self._kept[height] = Record(block, self.backend)
             if len(self._kept) > RECORDS_KEPT_MAX:
@@ -139,6 +141,12 @@ class Records:
         else:
             self._kept.move_to_end(height)
         return record
+
+    def require_kept(self, height: int) -> None:
+        """Raises RpcError for a block between genesis and the first one that is kept."""
+        oldest = self.backend.oldest_block
+        if 0 < height < oldest:
+            raise RpcError(PRUNED_HISTORY, f"pruned history unavailable: this node keeps blocks from {oldest} on")
 
     def height(self, reference: int | str | bytes) -> int | None:
         """The height that a number, a tag or a hash stands for; None if there is no such block.

@@ -20,6 +20,7 @@ from rpc.fees import Fees
 from rpc.filters import Filters
 from rpc.learn import Learning
 from rpc.learn_accounts import LearningAccounts
+from rpc.learn_proofs import Proofs
 from rpc.limits import PortInUse, RateLimit, Settings, host_is_allowed, is_loopback, origin_is_allowed
 from rpc.logs import LogSearch
 from rpc.methods import Answerers, all_methods
@@ -60,6 +61,7 @@ class Server:
             subscriptions=self._subscriptions,
             learning=learning,
             accounts=LearningAccounts(records, learning),
+            proofs=Proofs(records),
         )
         methods = all_methods(answerers, VERSION)
         self._dispatcher = Dispatcher(

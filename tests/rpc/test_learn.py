@@ -19,6 +19,7 @@ from learning.record import Record
 from learning.shards import decode_manifest
 from tests.rpc.live import ADDRESSES, AnsweredError, LiveChain
 from tests.rpc.rounds import CONTRACT, ROUNDS, PlayedChain, Reward
+from tests.rpc.test_light_client import ask
 
 MINERS = ["0x" + address.hex() for address in ADDRESSES]
 NAT = 1 << 20
@@ -217,6 +218,19 @@ def test_a_proof_needs_nothing_but_the_header(taught: LiveChain) -> None:
     assert taught.call("learn_proof", MINERS[0])["balance"] == taught.call("eth_getBalance", MINERS[0])
     with pytest.raises(AnsweredError, match="a key has 1 to 64 bytes, not 65"):
         taught.call("learn_proof", "0x" + "67" * 65)
+
+
+def test_a_light_client_verifies_heads_and_rewards(taught: LiveChain, task: str) -> None:
+    task_id, shown = bytes.fromhex(task[2:]), taught.call("learn_round", task, 0)
+    assert "0x" + ask(taught, lambda client: client.head(task_id)).hex() == taught.call("learn_head", task)["root"]
+    found = ask(taught, lambda client: client.round(task_id, 0))
+    assert found is not None
+    assert [hex(update.reward) for update in found.updates] == [update["reward"] for update in shown["updates"]]
+    assert Record.decode(found.record).head.hex() == shown["record"]["head"][2:]
+    for miner in MINERS:
+        total = taught.call("learn_contributions", miner)["tasks"][0]["rewarded"]
+        assert hex(ask(taught, lambda client, of=miner: client.miner(task_id, bytes.fromhex(of[2:]))).rewarded) == total
+    assert ask(taught, lambda client: client.round(task_id, 9999)) is None
 
 
 def test_a_head_is_evaluated_on_an_opened_shard_as_the_record_says(taught: LiveChain, task: str) -> None:
