@@ -24,6 +24,7 @@ from typing import Any
 
 import uvloop
 
+from benchmarks import simulated
 from benchmarks.consensus_client import Client
 from benchmarks.consensus_compare import measure_other, ratios
 from benchmarks.consensus_network import PROFILE_NAME, LocalNetwork, Setting, call
@@ -133,7 +134,10 @@ def add_rounds(stages: Sequence[Stage], rounds: dict[int, int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = read_options(argv)
+    given = sys.argv[2:] if argv is None else argv
+    if "--simulated" in given:
+        return simulated.main([word for word in given if word != "--simulated"])
+    options = read_options(given)
     try:
         status: int = uvloop.run(_until_stopped(_run(options)))
         return status
@@ -224,7 +228,7 @@ def write(options: argparse.Namespace, results: list[dict[str, Any]], other: dic
     return markdown
 
 
-def read_options(argv: list[str] | None) -> argparse.Namespace:
+def read_options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks consensus", description=__doc__)
     add = parser.add_argument
     add("--validators", type=_numbers, default=[1, 4, 7, 16], metavar="N,N,...", help="sizes of networks (1,4,7,16)")
@@ -241,11 +245,12 @@ def read_options(argv: list[str] | None) -> argparse.Namespace:
     add("--to", choices=("all", "one"), default="all", help="offer to all nodes in turns, or to one (all)")
     add("--out", type=Path, default=RESULTS / "consensus", metavar="PATH", help="results: PATH.json, .md and .png")
     add("--compare", metavar="URL", help="the same load on another node with the same RPC, and ratios to it")
+    add("--simulated", action="store_true", help="instead: any number of validators in virtual time (see its --help)")
     add("--profile", type=int, nargs="?", const=25, metavar="LINES", help="instead: where the nodes' CPU time goes")
     options = parser.parse_args(argv)
     if options.compare:
         options.senders = min(options.senders, COMPARED_SENDERS_MAX)
-    options.command = argv if argv is not None else sys.argv[2:]
+    options.command = argv
     return options
 
 
