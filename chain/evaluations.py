@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 from chain.abi import EVENTS
-from chain.blobs import BlobStore, InvalidUpload
+from chain.blobs import BlobStore
 from chain.datadir import DataDirectoryDamaged
 from chain.errors import LyceumError
 from chain.executor import Chain
 from chain.founding import initial_head
 from chain.history import StateAt, StateNotKept
 from chain.judging import MissingBlobs, head_weights, is_committed, settlement_input
-from chain.learning_state import Fate, RoundStatus, TaskStatus
+from chain.learning_state import TaskStatus
 from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import Committed
 from chain.opened_shards import opened_shard
@@ -31,13 +31,13 @@ from learning.evaluation import Evaluator
 from learning.initial import initial_weights
 from learning.round import Settlement
 from learning.settlement import settle
-from rpc.backend import BlobRefused, EvaluationRefused, EvaluationResult
+from rpc.backend import EvaluationRefused, EvaluationResult
 
 log = logging.getLogger("lyceum.evaluations")
 
-UPLOAD_CYCLES = 2  # an upload that no commit names is dropped after so many cycles
 EVALUATIONS_WAITING_MAX = 4
 RESULTS_MAX = 256
+MISSING_MAX = 64  # rounds that wait for blobs
 
 
 class SettledOtherwise(LyceumError):
@@ -53,16 +53,17 @@ class Evaluations:
         self._blobs = blobs
         self._backend, self._threads = backend, threads
         self._worker = workers(1, "evaluation")
-        self._worker_of_blobs = workers(1, "blobs")
-        self._running: tuple[bytes, int] | None = None
+        self._running: tuple[bytes, int, int] | None = None  # task, round, height of the state that it is judged on
         # Rounds that were settled before they were judged here: task, round, the height before their settlement.
         self._late: deque[tuple[bytes, int, int]] = deque()
         self._tried: set[tuple[bytes, int]] = set()  # rounds that could not be judged since the last block
         self._evaluators: dict[bytes, Evaluator] = {}
-        self._missing: tuple[bytes, ...] = ()
+        self._missing: dict[tuple[bytes, int], tuple[bytes, ...]] = {}  # roots without which rounds can't be judged
         self._asked = 0
         self._failure: asyncio.Future[None] | None = None
         self.followers: list[Callable[[], None]] = []  # called when a result is there
+        # Called with task, round, height of the state that it is judged on, and the missing roots: none once judged.
+        self.seekers: list[Callable[[bytes, int, int, tuple[bytes, ...]], None]] = []
         self._keep_initial_heads()
 
     def _keep_initial_heads(self) -> None:
@@ -75,17 +76,19 @@ class Evaluations:
     async def run(self) -> None:
         """Judge until cancelled. Raises SettledOtherwise, and what else makes judging impossible."""
         self._failure = asyncio.get_running_loop().create_future()
-        self._keep_blobs(0)
         self.judge_next()
         await self._failure
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
-        self._worker_of_blobs.shutdown()
 
     def _failed(self, error: BaseException | None) -> None:
         if error is not None and self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
+
+    def is_judged(self, task: bytes, number: int) -> bool:
+        """Whether this node has its own result of a round."""
+        return (task, number) in self.records
 
     @property
     def is_judging(self) -> bool:
@@ -101,54 +104,25 @@ class Evaluations:
         return {
             "evaluationBacklog": waiting + len(self._late),
             "evaluationBackend": self._backend,
-            "missingBlobs": ["0x" + root.hex() for root in self._missing],
+            "missingBlobs": ["0x" + root.hex() for roots in self._missing.values() for root in roots],
         }
 
     # --------------------------------------------------------------------------------------------------- blocks
 
     def committed(self, committed: Committed) -> None:
-        """Follow the chain: keep what validators hold, check what was settled, and judge what is due."""
+        """Follow the chain: check what was settled, and judge what is due."""
         header = committed.header
         for receipt in committed.prepared.execution.receipts:
             for entry in receipt.logs:
                 if entry.topics[0] == EVENTS["RoundSettled"].topic:
                     self._settled(entry.topics[1], int.from_bytes(entry.topics[2], "big"), header.height)
-        self._keep_blobs(header.height)
         self._tried.clear()
         self.judge_next()
 
-    def _keep_blobs(self, height: int) -> None:
-        """Keep what is held for good, then drop uploads whose time has come; on a worker, as both sync the disk."""
-        held, awaited = self._blobs_under_way()
-
-        def work() -> None:
-            for root in held:
-                self._blobs.pin(root)
-            self._blobs.expire(height, spared=awaited)
-
-        done = asyncio.get_running_loop().run_in_executor(self._worker_of_blobs, work)
-        done.add_done_callback(lambda job: None if job.cancelled() else self._failed(job.exception()))
-
-    def _blobs_under_way(self) -> tuple[list[bytes], frozenset[bytes]]:
-        """The roots of updates that are held, and of those that may still be; only of blobs of the committed size.
-
-        An upload becomes permanent when its update is held, not before: a commit alone, whose bond goes back, must not
-        fill the disk. And it does not matter whether the blob or the commit came first.
-        """
-        held: list[bytes] = []
-        awaited: list[bytes] = []
-        for entry in read_tasks(self._chain.store):
-            state = read_task(self._chain.store, entry.task)
-            for number in (*state.pending, *state.unsettled) if state else ():
-                round_ = read_round(self._chain.store, entry.task, number)
-                assert round_ is not None, number
-                of_round = awaited if round_.status is RoundStatus.COMMITTING else held
-                of_round += [
-                    update.sealed_root
-                    for update in round_.updates
-                    if update.fate is not Fate.NOT_HELD and self._blobs.size(update.sealed_root) == update.size
-                ]
-        return held, frozenset(awaited)
+    def blobs_came(self) -> None:
+        """What waited for blobs is tried again."""
+        self._tried.clear()
+        self.judge_next()
 
     def _settled(self, task: bytes, number: int, height: int) -> None:
         """A round was settled: compare, or judge it still, as every node makes every head itself."""
@@ -191,7 +165,7 @@ class Evaluations:
 
     def _start(self, task: bytes, number: int, height: int) -> None:
         """Judge a round on the state of a height at which it is the oldest that is judged and not settled."""
-        self._running = (task, number)
+        self._running = (task, number, height)
         view = StateAt(self._chain.store, height)
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._worker, self._judge, view, task, number).add_done_callback(self._judged)
@@ -214,20 +188,21 @@ class Evaluations:
 
     def _judged(self, done: asyncio.Future[Settlement]) -> None:
         assert self._running is not None
-        (task, number), self._running = self._running, None
+        (task, number, height), self._running = self._running, None
         if done.cancelled():
             return
         error = done.exception()
         if isinstance(error, MissingBlobs):
-            self._missing = error.roots
-            log.warning("round %d of 0x%s waits for %d blobs", number, task.hex(), len(error.roots))
+            log.info("round %d of 0x%s waits for %d blobs", number, task.hex(), len(error.roots))
             self._tried.add((task, number))
+            self._seek(task, number, height, error.roots)
             self.judge_next()
             return
         if isinstance(error, StateNotKept):
             log.warning("round %d of 0x%s can't be judged here any more: %s", number, task.hex(), error)
             self._late = deque(late for late in self._late if late[:2] != (task, number))
             self._tried.add((task, number))
+            self._seek(task, number, height, ())
             self.judge_next()
             return
         if error is not None:
@@ -235,12 +210,23 @@ class Evaluations:
             return
         while len(self.records) >= RESULTS_MAX:
             self.records.pop(next(iter(self.records)))
-        self._missing = ()
+        self._seek(task, number, height, ())
         self.records[task, number] = done.result().record.encode()
         self._compare(task, number)
         for follower in self.followers:
             follower()
         self.judge_next()
+
+    def _seek(self, task: bytes, number: int, height: int, roots: tuple[bytes, ...]) -> None:
+        """Remember, and tell, what a round waits for."""
+        if roots:
+            while len(self._missing) >= MISSING_MAX and (task, number) not in self._missing:
+                self._seek(*next(iter(self._missing)), height, ())
+            self._missing[task, number] = roots
+        elif self._missing.pop((task, number), None) is None:
+            return
+        for seeker in self.seekers:
+            seeker(task, number, height, roots)
 
     def _evaluator(self, view: View, task: bytes) -> Evaluator:
         if task not in self._evaluators:
@@ -256,21 +242,6 @@ class Evaluations:
         return parse_spec(spec, self._chain.parameters)
 
     # ------------------------------------------------------------------------------------- what others ask for
-
-    async def put_blob(self, task: bytes, client: str, data: bytes) -> bytes:
-        """Keep a sealed update until a commit names it. Raises BlobRefused."""
-        try:
-            spec = self._spec(self._chain.store, task)
-        except EvaluationRefused as error:
-            raise BlobRefused(str(error)) from error
-        numbers = spec.numbers(self._chain.parameters)
-        if len(data) > numbers.update_bytes_max:
-            raise BlobRefused(f"{len(data)} bytes, where an update of this task has at most {numbers.update_bytes_max}")
-        expires = self._chain.tip.height + UPLOAD_CYCLES * numbers.cycle_blocks
-        try:
-            return await asyncio.to_thread(self._blobs.upload, data, client=client, task=task, expires=expires)
-        except InvalidUpload as error:
-            raise BlobRefused(str(error)) from error
 
     async def evaluate(self, task: bytes, shard_root: bytes, root: bytes | None) -> EvaluationResult:
         """A head's loss on an opened shard, computed now. Raises EvaluationRefused."""

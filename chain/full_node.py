@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain.admission import Limits
+from chain.blob_keeping import BlobKeeper
 from chain.blobs import BlobStore, UploadLimits
 from chain.crypto import address_of, recover_many
 from chain.datadir import (
@@ -44,7 +45,18 @@ log = logging.getLogger("lyceum.node")
 VOTES_NAME = "votes.log"
 BLOB_STORE_NAME = "blobs"
 LOGS_NAME = "logs"
-BESIDE_LEDGER = (GENESIS_NAME, BLOBS_NAME, KEYS_NAME, ROLES_NAME, MAKING_NAME, VOTES_NAME, BLOB_STORE_NAME, LOGS_NAME)
+NODE_KEY_NAME = "node.key"
+BESIDE_LEDGER = (
+    GENESIS_NAME,
+    BLOBS_NAME,
+    KEYS_NAME,
+    ROLES_NAME,
+    MAKING_NAME,
+    VOTES_NAME,
+    BLOB_STORE_NAME,
+    LOGS_NAME,
+    NODE_KEY_NAME,
+)
 MIB = 1 << 20
 
 
@@ -203,7 +215,8 @@ class FullNode:
         self.evaluations = Evaluations(
             self.chain, self.blobs, backend=settings.evaluation, threads=settings.evaluation_threads
         )
-        self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations)
+        self.keeper = BlobKeeper(self.chain, self.blobs)
+        self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations, self.keeper)
         self.validator = Validator(self.chain, self.blobs, self.evaluations, self.intake, key) if key else None
         self._rpc_settings = Settings(
             host=settings.rpc_host,
@@ -225,10 +238,13 @@ class FullNode:
                 f"can't listen on {host!r} ({error.strerror}): choose another with --rpc-host"
             ) from error
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self.node.followers.append(self.evaluations.committed)
+        self.node.followers += [self.keeper.committed, self.evaluations.committed]
+        self.evaluations.seekers.append(self.keeper.need)
+        self.keeper.followers.append(self.evaluations.blobs_came)
         if self.validator:
             self.node.followers.append(self.validator.committed)
             self.evaluations.followers.append(self.validator.do_what_is_due)
+            self.keeper.followers.append(self.validator.do_what_is_due)
 
     async def run(self) -> None:
         """Take part until cancelled, or until something stops the node."""
@@ -236,6 +252,7 @@ class FullNode:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.node.run())
                 group.create_task(self.evaluations.run())
+                group.create_task(self.keeper.run())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
@@ -245,4 +262,5 @@ class FullNode:
             await self._server.close()
         self.intake.close()
         self.evaluations.close()
+        self.keeper.close()
         self.directory.store.close()

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chain.blob_keeping import BlobKeeper
 from chain.blobs import BlobStore
 from chain.codec import decode_block, decode_header, decode_receipt, decode_receipts
 from chain.evaluations import Evaluations
@@ -33,12 +34,21 @@ DECODED_AT_ONCE_MAX = 16  # transactions; more are decoded on a worker
 class Service:
     """Implements `rpc.backend.Backend` over a node's parts."""
 
-    def __init__(self, chain: Chain, node: Node, intake: Intake, blobs: BlobStore, evaluations: Evaluations) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        node: Node,
+        intake: Intake,
+        blobs: BlobStore,
+        evaluations: Evaluations,
+        keeper: BlobKeeper,
+    ) -> None:
         self._chain = chain
         self._store = chain.store
         self._intake = intake
         self._blobs = blobs
         self._evaluations = evaluations
+        self._keeper = keeper
         self._tip = Tip(header=chain.tip, hash=chain.tip_hash)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._receipts: OrderedDict[int, tuple[Receipt, ...]] = OrderedDict()
@@ -154,7 +164,7 @@ class Service:
         return await self._intake.submit(raws)
 
     async def put_blob(self, task: bytes, client: str, data: bytes) -> bytes:
-        return await self._evaluations.put_blob(task, client, data)
+        return await self._keeper.put(task, client, data)
 
     # ------------------------------------------------------------------------------------------------- learning
 

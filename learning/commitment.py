@@ -46,6 +46,12 @@ def chunk_proof(data: bytes, index: int) -> Proof:
     return _path(_levels(_leaves(data)), index)
 
 
+def chunk_proofs(data: bytes) -> tuple[Proof, ...]:
+    """What `chunk_proof` gives, for every chunk in order and with every chunk hashed once."""
+    levels = _levels(_leaves(data))
+    return tuple(_path(levels, index) for index in range(len(levels[0])))
+
+
 def verify_chunk(root: bytes, length: int, index: int, chunk: bytes, proof: Proof) -> bool:
     """Whether `chunk` is chunk `index` of the blob of `length` bytes that `root` commits to."""
     if not _is_chunk_size(length, index, len(chunk)):
@@ -66,6 +72,12 @@ def weights_chunk_proof(architecture: Architecture, data: bytes, index: int) -> 
     """What proves `chunk_at(data, index)` of weights given as bytes against their weights root."""
     assert 0 <= index < chunk_count(len(data)), index
     return _path(_levels([_architecture_leaf(architecture), *_leaves(data)]), index + 1)
+
+
+def weights_chunk_proofs(architecture: Architecture, data: bytes) -> tuple[Proof, ...]:
+    """What `weights_chunk_proof` gives, for every chunk in order and with every chunk hashed once."""
+    levels = _levels([_architecture_leaf(architecture), *_leaves(data)])
+    return tuple(_path(levels, index) for index in range(1, len(levels[0])))
 
 
 def verify_weights_chunk(root: bytes, architecture: Architecture, index: int, chunk: bytes, proof: Proof) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from chain.blob_keeping import UPLOAD_CYCLES
 from chain.clock import Phase
-from chain.evaluations import UPLOAD_CYCLES
 from tests.rpc.live import LiveChain
 
 COMMITTED_BYTES = 1000  # what `LiveChain.commit_update` says
@@ -50,7 +50,8 @@ def settle_down(live: LiveChain) -> None:
 
 
 async def _idle(live: LiveChain) -> None:
-    await asyncio.get_running_loop().run_in_executor(live.node.evaluations._worker_of_blobs, lambda: None)
+    while live.node.keeper.is_looking:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 def wait_for_attestation(live: LiveChain) -> None:
