@@ -1,0 +1,91 @@
+"""Home of what becomes of a message that has come: its kind's one owner gets it, or who asked for it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from chain.errors import InvalidInput
+from chain.network.messages import ANSWERS, Message, NotHeld, decode, encode
+from chain.network.peer import BLAME_MAX, Peer
+
+log = logging.getLogger("lyceum.network")
+
+Handler: TypeAlias = Callable[[Peer, Any], None]
+Answerer: TypeAlias = Callable[[Peer, Any], Awaitable[Message]]
+
+
+class Delivery:
+    """The owners of the kinds of messages, and counts of what went through."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[type, Handler] = {}
+        self._answerers: dict[type, Answerer] = {}
+        self._tasks: dict[asyncio.Task[None], Peer] = {}
+        self._last: tuple[Message | None, bytes] = (None, b"")
+        self.frames_in: dict[type, int] = {}
+        self.bytes_in: dict[type, int] = {}
+
+    def handle(self, kind: type, handler: Handler) -> None:
+        assert kind not in {*self._handlers, *self._answerers}, f"{kind.__name__} has its owner"
+        self._handlers[kind] = handler
+
+    def answer(self, kind: type, answerer: Answerer) -> None:
+        assert kind in ANSWERS, f"{kind.__name__} is no question"
+        assert kind not in {*self._handlers, *self._answerers}, f"{kind.__name__} has its owner"
+        self._answerers[kind] = answerer
+
+    def encode(self, message: Message) -> bytes:
+        """The frame of a message; what goes to many peers one after the other is encoded once."""
+        last, frame = self._last
+        if message is not last:
+            frame = encode(message)
+            self._last = message, frame
+        return frame
+
+    def deliver(self, peer: Peer, frame: bytes) -> None:
+        """Give a frame to its owner. Whatever is wrong with it ends the connection."""
+        try:
+            message = decode(frame)
+            kind = type(message)
+            self.frames_in[kind] = self.frames_in.get(kind, 0) + 1
+            self.bytes_in[kind] = self.bytes_in.get(kind, 0) + len(frame)
+            if peer.take_answer(message):
+                return
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                handler(peer, message)
+            elif kind in self._answerers:
+                self._start_answer(peer, message)
+        except InvalidInput as error:
+            peer.blame(BLAME_MAX, str(error))
+        except Exception as error:
+            log.exception("a %s from %r could not be handled", frame[:1].hex(), peer)
+            peer.cut(f"an error here: {type(error).__name__}")
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _start_answer(self, peer: Peer, message: Message) -> None:
+        peer.answering += 1
+        task = asyncio.create_task(self._answer(peer, message))
+        self._tasks[task] = peer
+        task.add_done_callback(self._answered)
+
+    async def _answer(self, peer: Peer, message: Message) -> None:
+        try:
+            answer = await self._answerers[type(message)](peer, message)
+            assert type(answer) in (ANSWERS[type(message)], NotHeld), f"{answer!r} answers no {message!r}"
+            peer.send(answer)
+        except InvalidInput as error:
+            peer.blame(BLAME_MAX, str(error))
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        peer = self._tasks.pop(task)
+        peer.answered()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a question of %r could not be answered", peer, exc_info=error)
+            peer.cut(f"an error here: {type(error).__name__}")

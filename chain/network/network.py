@@ -1,0 +1,293 @@
+"""Home of a node's network: its peers, who owns which kind of message, and the life of every connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from chain.crypto import address_of
+from chain.network.book import Address, AddressBook
+from chain.network.delivery import Answerer, Delivery, Handler
+from chain.network.dialler import Dialler
+from chain.network.discovery import Discovery
+from chain.network.handshake import HandshakeFailed, Hello, Own
+from chain.network.identity import make_credentials
+from chain.network.listener import Listener
+from chain.network.memory import Memory
+from chain.network.messages import GetPeers, Message
+from chain.network.peer import BLAME_MAX, Peer
+from chain.network.ranges import is_local
+from chain.network.roster import Connected, Roster
+from chain.network.settings import NetworkSettings, parse_peer
+from chain.network.standing import Standing
+from chain.network.websocket import ConnectionEnded, Socket
+
+log = logging.getLogger("lyceum.network")
+
+TICK_S: Final = 0.25
+DIALS_MAX: Final = 8  # under way at once
+
+
+class Network:
+    """A node among others, from `start` to `close`; `run` in between. Handlers are set before `start`."""
+
+    def __init__(self, settings: NetworkSettings, node_key: bytes, genesis_hash: bytes, directory: Path) -> None:
+        """Reads what `directory` remembers of other nodes. Raises InvalidPeer for a given peer that is none."""
+        self.settings = settings
+        self.id = bytes(address_of(node_key))
+        self.port = 0
+        self.connected: list[Callable[[Peer], None]] = []
+        self.gone: list[Callable[[Peer], None]] = []
+        self._key = node_key
+        self._genesis = genesis_hash
+        self._standing = Standing(time.time)
+        self.book = AddressBook(settings, tuple(parse_peer(text) for text in settings.peers), time.time)
+        self._memory = Memory(directory, self.book, self._standing)
+        self._memory.load()
+        self._roster = Roster(self.id, settings, self._standing, self.book.pinned_nodes())
+        self._delivery = Delivery()
+        self._dialler = Dialler(settings.handshake_s)
+        self._listener: Listener | None = None
+        self._discovery = Discovery(self, self.book)
+        self.answer(GetPeers, self._discovery.answer)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None]
+
+    # ----------------------------------------------------------------------------------------------- what others use
+
+    def peers(self) -> list[Peer]:
+        """Those connected now."""
+        return list(self._roster)
+
+    def peer(self, node: bytes) -> Peer | None:
+        """The peer with this id, if it is connected."""
+        return self._roster.get(node)
+
+    def broadcast(self, message: Message, *, but: Peer | None = None) -> None:
+        """Send to all peers, but one."""
+        frame = self._delivery.encode(message)
+        for peer in list(self._roster):
+            if peer is not but:
+                peer.send_frame(frame)
+
+    def handle(self, kind: type, handler: Handler) -> None:
+        """Messages of a kind go to this handler, on the loop. InvalidInput that it raises bans the peer."""
+        self._delivery.handle(kind, handler)
+
+    def answer(self, kind: type, answerer: Answerer) -> None:
+        """Questions of a kind are answered so: with the message that comes of it, or NotHeld, its id the question's."""
+        self._delivery.answer(kind, answerer)
+
+    def status(self) -> dict[str, Any]:
+        """What `learn_status` tells of the network; counts are since a connection began."""
+        now = asyncio.get_running_loop().time()
+        return {
+            "nodeId": "0x" + self.id.hex(),
+            "listening": f"{self.settings.host}:{self.port}",
+            "addresses": len(self.book),
+            "handshakes": self._listener.under_way if self._listener else 0,
+            "peers": [_described(peer, now) for peer in self._roster],
+        }
+
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """(frames, bytes) that have come by kind of message, since the start."""
+        counts = self._delivery
+        return {kind.__name__: (frames, counts.bytes_in[kind]) for kind, frames in counts.frames_in.items()}
+
+    # ------------------------------------------------------------------------------------------------------ its life
+
+    async def start(self) -> None:
+        """Listen, and be ready to dial. Raises PortInUse, CannotListen."""
+        self._failed = asyncio.get_running_loop().create_future()
+        await self._dialler.start()
+        listener = Listener(self.settings, make_credentials(), self._own_inbound, self._live_inbound, self._blame_host)
+        try:
+            self.port = await listener.start()
+        except BaseException:
+            await self._dialler.close()
+            raise
+        self._listener = listener
+
+    async def run(self) -> None:
+        """Keep the slots filled and the connections alive, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            for peer in self.peers():
+                peer.look_alive(now, self.settings.keepalive_s, self.settings.idle_s)
+            self._dial_some(now)
+            self._discovery.tick(now)
+            await self._memory.save_if_due(now)
+            await asyncio.wait((self._failed,), timeout=TICK_S)
+            if self._failed.done():
+                self._failed.result()
+
+    async def close(self) -> None:
+        """End all connections, and remember who was there."""
+        if self._listener is not None:
+            for peer in self.peers():
+                peer.cut("the node stops")
+            self._delivery.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._listener.close()
+            await self._memory.save()
+        await self._dialler.close()
+
+    # ------------------------------------------------------------------------------------- what its peers need of it
+
+    def encode(self, message: Message) -> bytes:
+        return self._delivery.encode(message)
+
+    def deliver(self, peer: Peer, frame: bytes) -> None:
+        self._delivery.deliver(peer, frame)
+
+    def blamed(self, peer: Peer, points: int, reason: str) -> None:
+        total = self._standing.blame(peer.id, points)
+        log.info("%r is blamed, %d points of %d: %s", peer, total, BLAME_MAX, reason)
+        if total >= BLAME_MAX:
+            self._standing.ban(peer.id, self.settings.ban_s, reason)
+            if not is_local(peer.host):
+                self._standing.ban(peer.host, self.settings.ban_s, reason)
+            self._memory.changed = True
+            peer.cut(f"banned: {reason}")
+
+    def left(self, peer: Peer, reason: str) -> None:
+        if self._roster.leave(peer):
+            log.info("%r is gone: %s", peer, reason)
+            for follower in self.gone:
+                follower(peer)
+
+    # --------------------------------------------------------------------------------------------------- connections
+
+    def _own(self, host: str, *, inbound: bool, given: bool) -> Own:
+        """This node's side of a handshake with a host."""
+        port = self.port if self.settings.announce_port is None else self.settings.announce_port
+        return Own(
+            key=self._key,
+            genesis=self._genesis,
+            host=self.settings.announce_host.encode(),
+            port=port,
+            judge=lambda hello: self._roster.judge(hello.node, host, inbound=inbound, given=given),
+        )
+
+    def _own_inbound(self, host: str) -> Own:
+        return self._own(host, inbound=True, given=False)
+
+    async def _live_inbound(self, socket: Socket, hello: Hello, host: str) -> None:
+        announced = hello.host.decode("ascii", errors="replace") or host
+        if self.book.hear(announced, hello.port, hello.node, host):
+            log.debug("0x%s says that it listens at %s:%d", hello.node.hex(), announced, hello.port)
+        await self._live(self._peer(socket, hello, host, hello.port, inbound=True))
+
+    def _blame_host(self, host: str, reason: str) -> None:
+        """Somebody there, who has not proved who it is, sent what no honest node sends."""
+        if not is_local(host):
+            self._standing.ban(host, self.settings.ban_s, reason)
+            self._memory.changed = True
+
+    def _dial_some(self, now: float) -> None:
+        """Dial what is due: given peers always, others while slots are free."""
+        dials = sum(1 for address in self.book.all() if address.dialling)
+        free = self.settings.outbound_max - self._roster.count(inbound=False) - dials
+        for address in self.book.ready(now):
+            if dials >= DIALS_MAX or (free <= 0 and not address.given):
+                break
+            if self._is_wanted(address):
+                address.dialling = True
+                self._start(self._dial(address))
+                dials, free = dials + 1, free - 1
+
+    def _is_wanted(self, address: Address) -> bool:
+        """Whether dialling could give a peer that is not there yet."""
+        if address.node == self.id or (address.node and self._roster.get(address.node)):
+            return False
+        if any((peer.host, peer.port) == (address.host, address.port) for peer in self._roster):
+            return False
+        if self.settings.allowed is not None and address.node and address.node not in self.settings.allowed:
+            return False
+        if address.given:
+            return not self._standing.banned(address.node)
+        try:
+            self._roster.require_room(address.host, inbound=False)
+        except HandshakeFailed:
+            return False
+        return not self._standing.banned(address.node) and not self._standing.banned(address.host)
+
+    async def _dial(self, address: Address) -> None:
+        """One try of an address, and the connection that comes of it."""
+        loop = asyncio.get_running_loop()
+
+        def own(host: str) -> Own:
+            return self._own(host, inbound=False, given=address.given)
+
+        async def live(socket: Socket, hello: Hello, host: str) -> None:
+            address.dialling = False
+            self.book.succeeded(address, hello.node)
+            await self._live(self._peer(socket, hello, host, address.port, inbound=False))
+
+        try:
+            expected = address.node if address.pinned else b""
+            await self._dialler.dial(address.host, address.port, own, expected, live)
+            address.next_try = loop.time() + self.settings.backoff_first_s
+        except Connected:
+            address.next_try = loop.time() + self.settings.backoff_max_s
+        except (HandshakeFailed, ConnectionEnded) as error:
+            log.info("no connection with %s:%d: %s", address.host, address.port, error)
+            self.book.failed(address, loop.time())
+        finally:
+            address.dialling = False
+
+    def _peer(self, socket: Socket, hello: Hello, host: str, port: int, *, inbound: bool) -> Peer:
+        most = self.settings.queue_bytes_max
+        return Peer(self, socket, node=hello.node, host=host, port=port, inbound=inbound, queue_bytes_max=most)
+
+    async def _live(self, peer: Peer) -> None:
+        """A connection from its handshake to its end."""
+        try:
+            displaced = self._roster.displaced_by(peer)
+        except Connected as error:
+            peer.cut(str(error))
+        else:
+            if displaced is not None:
+                displaced.cut("another connection with it goes before this one")
+            self._roster.enter(peer)
+            log.info("connected with %r, %s", peer, "which called" if peer.inbound else "which we called")
+            for follower in self.connected:
+                follower(peer)
+            self._discovery.met(peer)
+        await asyncio.wait((self._start(peer.run()),))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A connection's or a dial's task has ended; if by an error of ours, `run` raises it."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+
+def _described(peer: Peer, now: float) -> dict[str, Any]:
+    traffic = peer.traffic
+    return {
+        "node": "0x" + peer.id.hex(),
+        "host": peer.host,
+        "port": peer.port,
+        "inbound": peer.inbound,
+        "seconds": round(now - peer.since, 3),
+        "bytesIn": traffic.bytes_in,
+        "bytesOut": traffic.bytes_out,
+        "framesIn": traffic.frames_in,
+        "framesOut": traffic.frames_out,
+        "queuedBytes": peer.queued_bytes,
+        "heldBackSeconds": round(peer.held_back_s, 3),
+    }
