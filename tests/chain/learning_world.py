@@ -13,6 +13,7 @@ from chain import contract
 from chain.abi import decode_event, decode_result, encode_call
 from chain.call import CallContext, CallOutcome, Revert
 from chain.clock import Clock
+from chain.crypto import address_of
 from chain.learning_state import Custodian, Member, Round, TaskState
 from chain.learning_store import read_custodian, read_round, read_supply, read_task, write_members
 from chain.parameters import Parameters, parameters_from
@@ -46,7 +47,8 @@ def root(name: str) -> bytes:
 
 
 CUSTODIANS = tuple(sorted((account("custodian a"), account("custodian b"))))
-VALIDATORS = tuple(sorted(account(f"validator {i}") for i in range(3)))
+VALIDATOR_KEYS = tuple(sorted((root(f"validator {i}") for i in range(3)), key=address_of))
+VALIDATORS = tuple(address_of(key) for key in VALIDATOR_KEYS)
 POWERS = (500_000, 300_000, 200_000)
 MINERS = tuple(account(f"miner {i}") for i in range(4))
 SETTINGS = {"cycle_blocks": W, "updates_per_round": 8, "openings_minimum": 1}
@@ -98,6 +100,7 @@ class World:
     blobs: dict[bytes, bytes] = field(default_factory=dict)
     height: int = 1
     supply: int = 0
+    signers: frozenset[bytes] | None = None  # who signs the commits of the blocks to come; None: there are none
 
     def get(self, key: bytes) -> bytes | None:
         return self.values.get(key)
@@ -158,7 +161,7 @@ class World:
         self.commit(state)
         self.height += 1
         state = WorkingState(self)
-        contract.begin_block(state, self.context())
+        contract.begin_block(state, self.context(), self.signers)
         self.commit(state)
 
     def go(self, height: int) -> None:
