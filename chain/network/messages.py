@@ -29,6 +29,7 @@ BLOCK_TRANSACTIONS_MAX: Final = 1 << 14  # what fits a block of the most bytes a
 BLOCKS_MAX: Final = 128
 BLOCKS_BYTES_MAX: Final = 2 * BLOCK_BYTES_MAX  # of a frame of blocks; one always fits
 HEADERS_MAX: Final = 256
+HAVE_BLOBS_MAX: Final = 256
 PROOF_HASHES_MAX: Final = 64
 HOST_BYTES_MAX: Final = 255
 PORT_MAX: Final = 65_535
@@ -382,7 +383,7 @@ _KINDS: Final[tuple[tuple[Kind, type, Layout[Any], int], ...]] = tuple(
             1 << 20,
             {"id": UINT, "first": UINT, "headers": array(pair(_HEADER, _COMMIT), HEADERS_MAX)},
         ),
-        (Kind.HAVE_BLOBS, HaveBlobs, 16 << 10, {"roots": array(HASH, 256)}),
+        (Kind.HAVE_BLOBS, HaveBlobs, 16 << 10, {"roots": array(HASH, HAVE_BLOBS_MAX)}),
         (
             Kind.GET_BLOB_CHUNK,
             GetBlobChunk,
