@@ -111,7 +111,7 @@ class AddressBook:
         return [
             PeerAddress(node=item.node, host=item.host.encode(), port=item.port)
             for item in proved[: 4 * PEERS_MAX]
-            if _is_worth_telling(item.host, to)
+            if is_worth_telling(item.host, to)
         ][:PEERS_MAX]
 
     def _has_room(self, reach: str) -> bool:
@@ -134,7 +134,8 @@ def backoff_s(failures: int, first_s: float, max_s: float) -> float:
     return min(max_s, first_s * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.5)
 
 
-def _is_worth_telling(host: str, to: str) -> bool:
+def is_worth_telling(host: str, to: str) -> bool:
+    """Whether this host means anything to a node at `to`."""
     try:
         return may_tell(host, to)
     except InvalidAddressOfNode:

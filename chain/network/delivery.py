@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from chain.errors import InvalidInput
-from chain.network.messages import ANSWERS, Message, NotHeld, decode, encode
+from chain.network.messages import ANSWERS, InvalidFrame, Message, NotHeld, decode, encode
 from chain.network.peer import BLAME_MAX, Peer
 
 log = logging.getLogger("lyceum.network")
 
 Handler: TypeAlias = Callable[[Peer, Any], None]
 Answerer: TypeAlias = Callable[[Peer, Any], Awaitable[Message]]
+
+WRONG_POINTS: Final = 50  # what its owner finds invalid in a message: twice within some minutes is a ban
 
 
 class Delivery:
@@ -25,8 +27,8 @@ class Delivery:
         self._answerers: dict[type, Answerer] = {}
         self._tasks: dict[asyncio.Task[None], Peer] = {}
         self._last: tuple[Message | None, bytes] = (None, b"")
-        self.frames_in: dict[type, int] = {}
-        self.bytes_in: dict[type, int] = {}
+        self.came: dict[int, list[int]] = {}  # kind: frames and bytes
+        self.went: dict[int, list[int]] = {}
 
     def handle(self, kind: type, handler: Handler) -> None:
         assert kind not in {*self._handlers, *self._answerers}, f"{kind.__name__} has its owner"
@@ -50,8 +52,7 @@ class Delivery:
         try:
             message = decode(frame)
             kind = type(message)
-            self.frames_in[kind] = self.frames_in.get(kind, 0) + 1
-            self.bytes_in[kind] = self.bytes_in.get(kind, 0) + len(frame)
+            count(self.came, frame)
             if peer.take_answer(message):
                 return
             handler = self._handlers.get(kind)
@@ -59,8 +60,10 @@ class Delivery:
                 handler(peer, message)
             elif kind in self._answerers:
                 self._start_answer(peer, message)
-        except InvalidInput as error:
+        except InvalidFrame as error:
             peer.blame(BLAME_MAX, str(error))
+        except InvalidInput as error:
+            _wrong(peer, error)
         except Exception as error:
             log.exception("a %s from %r could not be handled", frame[:1].hex(), peer)
             peer.cut(f"an error here: {type(error).__name__}")
@@ -81,7 +84,7 @@ class Delivery:
             assert type(answer) in (ANSWERS[type(message)], NotHeld), f"{answer!r} answers no {message!r}"
             peer.send(answer)
         except InvalidInput as error:
-            peer.blame(BLAME_MAX, str(error))
+            _wrong(peer, error)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         peer = self._tasks.pop(task)
@@ -89,3 +92,17 @@ class Delivery:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a question of %r could not be answered", peer, exc_info=error)
             peer.cut(f"an error here: {type(error).__name__}")
+
+
+def count(counts: dict[int, list[int]], frame: bytes) -> None:
+    """Count a frame by its kind."""
+    entry = counts.get(frame[0])
+    if entry is None:
+        entry = counts[frame[0]] = [0, 0]
+    entry[0] += 1
+    entry[1] += len(frame)
+
+
+def _wrong(peer: Peer, error: InvalidInput) -> None:
+    peer.blame(WRONG_POINTS, str(error))
+    peer.cut(str(error))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-from chain.network.book import AddressBook
+from chain.network.book import AddressBook, is_worth_telling
 from chain.network.messages import PEERS_MAX, GetPeers, PeerAddress, Peers
 from chain.network.peer import Peer, PeerGone, RequestTimedOut
-from chain.network.ranges import may_tell
-
-if TYPE_CHECKING:
-    from chain.network.network import Network
+from chain.network.settings import NetworkSettings
 
 log = logging.getLogger("lyceum.network")
 
@@ -23,10 +21,14 @@ ANSWER_S: Final = 10.0
 class Discovery:
     """Asks peers for addresses, and answers the same."""
 
-    def __init__(self, network: Network, book: AddressBook) -> None:
-        self._network = network
+    def __init__(
+        self, own: bytes, settings: NetworkSettings, book: AddressBook, peers: Callable[[], list[Peer]]
+    ) -> None:
+        self._own = own
+        self._settings = settings
         self._book = book
-        self._wait_s = network.settings.discovery_first_s
+        self._peers = peers
+        self._wait_s = settings.discovery_first_s
         self._next = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -37,11 +39,9 @@ class Discovery:
 
     def tick(self, now: float) -> None:
         """Ask anyone, now and then, for as long as outbound slots are free."""
-        network = self._network
-        peers = network.peers()
+        peers, settings = self._peers(), self._settings
         if now < self._next or not peers:
             return
-        settings = network.settings
         self._wait_s = min(2 * self._wait_s, settings.discovery_max_s)
         self._next = now + self._wait_s * random.uniform(0.5, 1.0)
         if sum(1 for peer in peers if not peer.inbound) < settings.outbound_max:
@@ -50,10 +50,11 @@ class Discovery:
     async def answer(self, peer: Peer, question: GetPeers) -> Peers:
         """Addresses that worked, and of peers that are here and say where they listen."""
         known = {(item.host, item.port): item for item in self._book.tell(peer.host)}
-        for other in self._network.peers():
-            if other.port and other is not peer and may_tell(other.host, peer.host) and len(known) < PEERS_MAX:
-                host = other.host.encode()
-                known.setdefault((host, other.port), PeerAddress(node=other.id, host=host, port=other.port))
+        for other in self._peers():
+            host = other.listens_at
+            if other.port and other is not peer and len(known) < PEERS_MAX and is_worth_telling(host, peer.host):
+                address = PeerAddress(node=other.id, host=host.encode(), port=other.port)
+                known.setdefault((address.host, address.port), address)
         return Peers(id=question.id, addresses=tuple(known.values()))
 
     def _ask(self, peer: Peer) -> None:
@@ -70,7 +71,7 @@ class Discovery:
         if not isinstance(answer, Peers):
             return
         for item in answer.addresses:
-            if item.node != self._network.id and self._book.hear(
+            if item.node != self._own and self._book.hear(
                 item.host.decode("ascii", errors="replace"), item.port, item.node, peer.host
             ):
-                self._wait_s = self._network.settings.discovery_first_s
+                self._wait_s = self._settings.discovery_first_s

@@ -40,6 +40,10 @@ class Refused(HandshakeFailed):
     """The other side will not talk to us, for the reason it gave."""
 
 
+class ToItself(HandshakeFailed):
+    """The other side is this very node."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Who a node says it is, and where others may reach it."""
@@ -194,7 +198,7 @@ def _require_same_network(theirs: Hello, own: Own) -> None:
     if theirs.genesis != own.genesis:
         raise HandshakeFailed(f"one is of network {theirs.genesis.hex()[:16]}, the other {own.genesis.hex()[:16]}")
     if theirs.node == address_of(own.key):
-        raise HandshakeFailed("a node does not talk to itself")
+        raise ToItself("a node does not talk to itself")
     if theirs.port > PORT_MAX:
         raise InvalidHandshake(f"{theirs.port} is no port")
 

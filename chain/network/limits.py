@@ -48,6 +48,9 @@ RATES: Final[dict[int, Rate]] = {
     Kind.HAVE_BLOBS: Rate(frames_per_second=50, bytes_per_second=128 * KIB),
     Kind.GET_BLOB_CHUNK: Rate(frames_per_second=400, bytes_per_second=64 * KIB),
     Kind.BLOB_CHUNK: Rate(frames_per_second=1000, bytes_per_second=64 * MIB),
+    Kind.GET_LIGHT_BLOCK: Rate(frames_per_second=200, bytes_per_second=16 * KIB),
+    Kind.GET_SNAPSHOT_CHUNK: Rate(frames_per_second=200, bytes_per_second=16 * KIB),
+    Kind.SNAPSHOT_CHUNK: Rate(frames_per_second=500, bytes_per_second=64 * MIB),
 }
 
 

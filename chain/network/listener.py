@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -17,7 +16,7 @@ from chain.network.handshake import HandshakeFailed, Hello, InvalidHandshake, Ow
 from chain.network.identity import Credentials
 from chain.network.ranges import InvalidAddressOfNode, is_local, network_range
 from chain.network.settings import CannotListen, NetworkSettings, PortInUse
-from chain.network.websocket import WEBSOCKET_BYTES_MAX, ConnectionEnded, Socket
+from chain.network.websocket import CLOSE_S, WEBSOCKET_BYTES_MAX, ConnectionEnded, Socket
 
 log = logging.getLogger("lyceum.network")
 _quiet = logging.getLogger("lyceum.network.http")  # strangers' malformed requests are no errors of ours
@@ -89,11 +88,13 @@ class Listener:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for transport, (deadline, _) in list(self._deadlines.items()):
-            deadline.cancel()
-            transport.abort()  # type: ignore[attr-defined]
+        for transport in list(self._deadlines):
+            self._too_late(transport)
+
+    async def end(self) -> None:
+        """End the HTTP side of all connections, which are closed by now."""
         if self._server is not None:
-            await self._server.shutdown(1.0)
+            await self._server.shutdown(CLOSE_S)
 
     @property
     def under_way(self) -> int:
@@ -183,7 +184,7 @@ class Listener:
             response.force_close()
             return response
         upgraded = web.WebSocketResponse(
-            compress=False, autoping=False, autoclose=False, max_msg_size=WEBSOCKET_BYTES_MAX, timeout=1.0
+            compress=False, autoping=False, autoclose=False, max_msg_size=WEBSOCKET_BYTES_MAX, timeout=CLOSE_S
         )
         await upgraded.prepare(request)
         channel = Socket(upgraded, transport)
@@ -194,8 +195,10 @@ class Listener:
             log.info("no handshake with %s: %s", host, error)
             if isinstance(error, InvalidHandshake):
                 self._blame(host, str(error))
-            with contextlib.suppress(ConnectionEnded):
-                await channel.close(str(error))
+            await channel.close(str(error))
+        except Exception:
+            log.exception("a handshake with %s failed here", host)
+            transport.abort()
         else:
             self._done(transport)
             await self._live(channel, hello, host)

@@ -10,26 +10,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.crypto import address_of
-from chain.network.book import Address, AddressBook
-from chain.network.delivery import Answerer, Delivery, Handler
-from chain.network.dialler import Dialler
+from chain.network.book import AddressBook
+from chain.network.delivery import Answerer, Delivery, Handler, count
 from chain.network.discovery import Discovery
-from chain.network.handshake import HandshakeFailed, Hello, Own
+from chain.network.handshake import Hello, Own
 from chain.network.identity import make_credentials
 from chain.network.listener import Listener
 from chain.network.memory import Memory
-from chain.network.messages import GetPeers, Message
+from chain.network.messages import GetPeers, Kind, Message
+from chain.network.outbound import Outbound
 from chain.network.peer import BLAME_MAX, Peer
 from chain.network.ranges import is_local
 from chain.network.roster import Connected, Roster
 from chain.network.settings import NetworkSettings, parse_peer
 from chain.network.standing import Standing
-from chain.network.websocket import ConnectionEnded, Socket
+from chain.network.websocket import CLOSE_S, Socket
 
 log = logging.getLogger("lyceum.network")
 
 TICK_S: Final = 0.25
-DIALS_MAX: Final = 8  # under way at once
 
 
 class Network:
@@ -50,9 +49,9 @@ class Network:
         self._memory.load()
         self._roster = Roster(self.id, settings, self._standing, self.book.pinned_nodes())
         self._delivery = Delivery()
-        self._dialler = Dialler(settings.handshake_s)
+        self._outbound = Outbound(settings, self.book, self._roster, self._standing, self._own, self._live_outbound)
         self._listener: Listener | None = None
-        self._discovery = Discovery(self, self.book)
+        self._discovery = Discovery(self.id, settings, self.book, self.peers)
         self.answer(GetPeers, self._discovery.answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None]
@@ -93,22 +92,26 @@ class Network:
             "peers": [_described(peer, now) for peer in self._roster],
         }
 
-    def traffic(self) -> dict[str, tuple[int, int]]:
-        """(frames, bytes) that have come by kind of message, since the start."""
-        counts = self._delivery
-        return {kind.__name__: (frames, counts.bytes_in[kind]) for kind, frames in counts.frames_in.items()}
+    def traffic(self) -> dict[str, tuple[int, int, int, int]]:
+        """Frames in, bytes in, frames out, bytes out by the name of the kind, since the start."""
+        came, went = self._delivery.came, self._delivery.went
+        return {
+            kind.name.lower(): (*came.get(kind, (0, 0)), *went.get(kind, (0, 0)))
+            for kind in Kind
+            if kind in came or kind in went
+        }
 
     # ------------------------------------------------------------------------------------------------------ its life
 
     async def start(self) -> None:
         """Listen, and be ready to dial. Raises PortInUse, CannotListen."""
         self._failed = asyncio.get_running_loop().create_future()
-        await self._dialler.start()
+        await self._outbound.start()
         listener = Listener(self.settings, make_credentials(), self._own_inbound, self._live_inbound, self._blame_host)
         try:
             self.port = await listener.start()
         except BaseException:
-            await self._dialler.close()
+            await self._outbound.close()
             raise
         self._listener = listener
 
@@ -119,7 +122,8 @@ class Network:
             now = loop.time()
             for peer in self.peers():
                 peer.look_alive(now, self.settings.keepalive_s, self.settings.idle_s)
-            self._dial_some(now)
+            for address in self._outbound.due(now):
+                self._start(self._outbound.dial(address))
             self._discovery.tick(now)
             await self._memory.save_if_due(now)
             await asyncio.wait((self._failed,), timeout=TICK_S)
@@ -129,15 +133,18 @@ class Network:
     async def close(self) -> None:
         """End all connections, and remember who was there."""
         if self._listener is not None:
+            await self._listener.close()
+            self._delivery.close()
             for peer in self.peers():
                 peer.cut("the node stops")
-            self._delivery.close()
+            if self._tasks:  # those of peers end by themselves
+                await asyncio.wait(self._tasks, timeout=CLOSE_S)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._listener.close()
+            await self._listener.end()
             await self._memory.save()
-        await self._dialler.close()
+        await self._outbound.close()
 
     # ------------------------------------------------------------------------------------- what its peers need of it
 
@@ -146,6 +153,9 @@ class Network:
 
     def deliver(self, peer: Peer, frame: bytes) -> None:
         self._delivery.deliver(peer, frame)
+
+    def sent(self, frame: bytes) -> None:
+        count(self._delivery.went, frame)
 
     def blamed(self, peer: Peer, points: int, reason: str) -> None:
         total = self._standing.blame(peer.id, points)
@@ -165,83 +175,32 @@ class Network:
 
     # --------------------------------------------------------------------------------------------------- connections
 
-    def _own(self, host: str, *, inbound: bool, given: bool) -> Own:
-        """This node's side of a handshake with a host."""
+    def _own(self, judge: Callable[[Hello], None]) -> Own:
+        """This node's side of a handshake."""
         port = self.port if self.settings.announce_port is None else self.settings.announce_port
-        return Own(
-            key=self._key,
-            genesis=self._genesis,
-            host=self.settings.announce_host.encode(),
-            port=port,
-            judge=lambda hello: self._roster.judge(hello.node, host, inbound=inbound, given=given),
-        )
+        host = self.settings.announce_host.encode()
+        return Own(key=self._key, genesis=self._genesis, host=host, port=port, judge=judge)
 
     def _own_inbound(self, host: str) -> Own:
-        return self._own(host, inbound=True, given=False)
+        return self._own(lambda hello: self._roster.judge(hello.node, host, inbound=True, given=False))
+
+    async def _live_outbound(self, socket: Socket, hello: Hello, host: str, port: int) -> None:
+        self.book.hear(host, port, hello.node, host)
+        await self._live(self._peer(socket, hello, host, port, inbound=False))
 
     async def _live_inbound(self, socket: Socket, hello: Hello, host: str) -> None:
         announced = hello.host.decode("ascii", errors="replace") or host
         if self.book.hear(announced, hello.port, hello.node, host):
             log.debug("0x%s says that it listens at %s:%d", hello.node.hex(), announced, hello.port)
-        await self._live(self._peer(socket, hello, host, hello.port, inbound=True))
+        peer = self._peer(socket, hello, host, hello.port, inbound=True)
+        peer.listens_at = announced
+        await asyncio.wait((self._start(self._live(peer)),))
 
     def _blame_host(self, host: str, reason: str) -> None:
         """Somebody there, who has not proved who it is, sent what no honest node sends."""
         if not is_local(host):
             self._standing.ban(host, self.settings.ban_s, reason)
             self._memory.changed = True
-
-    def _dial_some(self, now: float) -> None:
-        """Dial what is due: given peers always, others while slots are free."""
-        dials = sum(1 for address in self.book.all() if address.dialling)
-        free = self.settings.outbound_max - self._roster.count(inbound=False) - dials
-        for address in self.book.ready(now):
-            if dials >= DIALS_MAX or (free <= 0 and not address.given):
-                break
-            if self._is_wanted(address):
-                address.dialling = True
-                self._start(self._dial(address))
-                dials, free = dials + 1, free - 1
-
-    def _is_wanted(self, address: Address) -> bool:
-        """Whether dialling could give a peer that is not there yet."""
-        if address.node == self.id or (address.node and self._roster.get(address.node)):
-            return False
-        if any((peer.host, peer.port) == (address.host, address.port) for peer in self._roster):
-            return False
-        if self.settings.allowed is not None and address.node and address.node not in self.settings.allowed:
-            return False
-        if address.given:
-            return not self._standing.banned(address.node)
-        try:
-            self._roster.require_room(address.host, inbound=False)
-        except HandshakeFailed:
-            return False
-        return not self._standing.banned(address.node) and not self._standing.banned(address.host)
-
-    async def _dial(self, address: Address) -> None:
-        """One try of an address, and the connection that comes of it."""
-        loop = asyncio.get_running_loop()
-
-        def own(host: str) -> Own:
-            return self._own(host, inbound=False, given=address.given)
-
-        async def live(socket: Socket, hello: Hello, host: str) -> None:
-            address.dialling = False
-            self.book.succeeded(address, hello.node)
-            await self._live(self._peer(socket, hello, host, address.port, inbound=False))
-
-        try:
-            expected = address.node if address.pinned else b""
-            await self._dialler.dial(address.host, address.port, own, expected, live)
-            address.next_try = loop.time() + self.settings.backoff_first_s
-        except Connected:
-            address.next_try = loop.time() + self.settings.backoff_max_s
-        except (HandshakeFailed, ConnectionEnded) as error:
-            log.info("no connection with %s:%d: %s", address.host, address.port, error)
-            self.book.failed(address, loop.time())
-        finally:
-            address.dialling = False
 
     def _peer(self, socket: Socket, hello: Hello, host: str, port: int, *, inbound: bool) -> Peer:
         most = self.settings.queue_bytes_max
@@ -261,7 +220,7 @@ class Network:
             for follower in self.connected:
                 follower(peer)
             self._discovery.met(peer)
-        await asyncio.wait((self._start(peer.run()),))
+        await peer.run()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -270,7 +229,7 @@ class Network:
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A connection's or a dial's task has ended; if by an error of ours, `run` raises it."""
+        """A connection has ended; if by an error of ours, `run` raises it."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
             self._failed.set_exception(error)

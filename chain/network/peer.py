@@ -18,8 +18,10 @@ log = logging.getLogger("lyceum.network")
 REQUEST_ID_FIRST: Final = 1 << 31  # ids below are the core's own
 REQUESTS_MAX: Final = 64  # of ours that one peer has not answered
 ANSWERS_MAX: Final = 4  # of a peer's that we work on
-ANSWER_BYTES_MAX: Final = 4 << 20  # no new answer while more than this waits to be sent
+ANSWER_BYTES_MAX: Final = 1 << 20  # no new answer while more than this waits to be sent
 BLAME_MAX: Final = 100  # points at which a peer is cut off and banned
+OVERRUN_S: Final = 20.0  # held back for so long, less half of the time that passes: that is no burst any more
+OVERRUN_POINTS: Final = 40
 
 
 class PeerGone(LyceumError):
@@ -36,6 +38,8 @@ class Hub(Protocol):
     def encode(self, message: Message) -> bytes: ...
 
     def deliver(self, peer: Peer, frame: bytes) -> None: ...
+
+    def sent(self, frame: bytes) -> None: ...
 
     def blamed(self, peer: Peer, points: int, reason: str) -> None: ...
 
@@ -61,10 +65,13 @@ class Peer:
         self.id = node  # 20 bytes, the address of its node key
         self.host = host  # numeric
         self.port = port  # where it listens; 0 if it did not say
+        self.listens_at = host  # the host that goes with the port, which it may say is another
         self.inbound = inbound
         self.gone: str | None = None  # why, once the connection has ended
         self.since = self.heard = self.spoke = asyncio.get_running_loop().time()
         self.held_back_s = 0.0  # not read from, as it talked too fast
+        self._overrun_s = 0.0
+        self._overrun_then = self.since
         self.traffic = Traffic()
         self.answering = 0
         self._hub = hub
@@ -102,6 +109,7 @@ class Peer:
             return False
         self._out.add(frame)
         self.traffic.frames_out += 1
+        self._hub.sent(frame)
         if self._wake is not None:
             self._wake_writer()
         return True
@@ -247,9 +255,17 @@ class Peer:
             self._hub.deliver(self, frame)
 
     async def _hold_back(self, debt_s: float) -> None:
-        if debt_s:
-            self.held_back_s += debt_s
-            await asyncio.sleep(debt_s)
+        """Do not read for so long; who is held back more than half of the time for long is blamed besides."""
+        if not debt_s:
+            return
+        self.held_back_s += debt_s
+        await asyncio.sleep(debt_s)
+        now = asyncio.get_running_loop().time()
+        self._overrun_s = max(0.0, self._overrun_s - (now - self._overrun_then) / 2) + debt_s
+        self._overrun_then = now
+        if self._overrun_s > OVERRUN_S:
+            self._overrun_s = 0.0
+            self.blame(OVERRUN_POINTS, f"it talks too fast, and was held back {self.held_back_s:.0f} s")
 
     async def _room_to_answer(self) -> None:
         """Wait until fewer answers are under way: who asks and does not read the answers is not read from."""

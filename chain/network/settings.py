@@ -58,7 +58,7 @@ class NetworkSettings:
     backoff_far_s: float = 3600.0
     discovery_first_s: float = 2.0  # between questions for addresses while slots are free, growing to `_max_s`
     discovery_max_s: float = 60.0
-    queue_bytes_max: int = 16 << 20  # waiting to be sent to one peer; one that lets more wait is dropped
+    queue_bytes_max: int = 8 << 20  # waiting to be sent to one peer; one that lets more wait is dropped
 
 
 def parse_peer(text: str) -> GivenPeer:
