@@ -12,18 +12,33 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from chain.abi import FUNCTIONS, encode_call
 from chain.call import Revert
 from chain.clock import Phase
-from chain.learning_layouts import CUSTODIAN, MINER, ROUND, TASK, VALIDATOR
+from chain.contract import voters_of
+from chain.learning_layouts import CUSTODIAN, MINER, ROUND, TASK, VALIDATOR, VOTE_KEY
 from chain.learning_state import Fate, RoundStatus
-from chain.learning_store import read_epoch, read_holders, read_validator, read_validators
+from chain.learning_store import read_epoch, read_holders, read_members, read_validator, read_validators
 from chain.power import total_power
-from chain.state import KIND_CUSTODIAN, KIND_MINER, KIND_ROUND, KIND_TASK, KIND_VALIDATOR
+from chain.state import KIND_CUSTODIAN, KIND_MINER, KIND_ROUND, KIND_TASK, KIND_VALIDATOR, KIND_VOTE_KEY
 from chain.types import COIN
+from chain.voter_store import read_absences, read_vote_key
 from learning.record import CustodianFate, CustodianOutcome, Record, UpdateFate, UpdateOutcome
-from tests.chain.learning_world import CUSTODIANS, MINERS, SAMPLES, VALIDATORS, World, make_world, root
+from tests.chain.learning_world import (
+    CUSTODIANS,
+    MINERS,
+    SAMPLES,
+    VALIDATOR_KEYS,
+    VALIDATORS,
+    World,
+    account,
+    make_world,
+    root,
+)
+from tests.chain.test_evidence import twice
 
 LAYOUTS = {KIND_TASK: TASK, KIND_ROUND: ROUND, KIND_CUSTODIAN: CUSTODIAN, KIND_MINER: MINER, KIND_VALIDATOR: VALIDATOR}
+LAYOUTS[KIND_VOTE_KEY] = VOTE_KEY
 ENDED = (RoundStatus.SETTLED, RoundStatus.VOID, RoundStatus.EMPTY)
 ACTORS = (*MINERS, *CUSTODIANS, *VALIDATORS)
+VOTE_KEYS = (bytes(20), account("a vote key"), *MINERS[:2], *VALIDATORS[:2])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "uint32": st.integers(0, 5) | st.just(2**32 - 1),
     "address": st.sampled_from(ACTORS),
@@ -97,9 +112,10 @@ class LearningHistory(RuleBasedStateMachine):
     @initialize(grace=st.integers(1, 2), epoch=st.integers(3, 15))
     def found(self, grace: int, epoch: int) -> None:
         settings_ = {"cycle_blocks": 12, "updates_per_round": 5, "settle_grace_cycles": grace, "copy_window_rounds": 2}
-        self.world = make_world(parameters={"epoch_blocks": epoch}, settings=settings_, rounds=3)
-        for custodian in CUSTODIANS:
-            self.world.give(custodian, 100 * COIN)
+        parameters = {"epoch_blocks": epoch, "unbonding_blocks": 12, "evidence_blocks_max": 6}
+        self.world = make_world(parameters=parameters | {"validator_bond_minimum": COIN}, settings=settings_, rounds=3)
+        for each in (*CUSTODIANS, *VALIDATORS):
+            self.world.give(each, 100 * COIN)
         self.world.go(self.world.clock.start + 2)
         self.known = {}
 
@@ -135,7 +151,10 @@ class LearningHistory(RuleBasedStateMachine):
     def hold_all(self) -> None:
         number = self.world.task_state.pending[-1]
         if self.world.round(number).status is RoundStatus.COMMITTING:
-            self.world.hold(number)
+            self._hold(number)
+
+    def _hold(self, number: int) -> None:
+        self.world.hold(number, validators=tuple(member.account for member in read_members(self.world)))
 
     @precondition(lambda self: self.rounds)
     @rule(data=st.data())
@@ -184,6 +203,27 @@ class LearningHistory(RuleBasedStateMachine):
     def advance(self) -> None:
         self.world.end_block()
 
+    # ------------------------------------------------------------------------------------------------ validators
+
+    @rule(sender=st.sampled_from(ACTORS), vote_key=st.sampled_from(VOTE_KEYS), bond=st.sampled_from((0, 1, 5)))
+    def register(self, sender: bytes, vote_key: bytes, bond: int) -> None:
+        if self.world.balance(sender) >= bond * COIN:
+            self.attempt(sender, "registerValidator", vote_key, value=bond * COIN)
+
+    @rule(sender=st.sampled_from(ACTORS), name=st.sampled_from(("unbond", "withdraw", "withdraw")))
+    def leave(self, sender: bytes, name: str) -> None:
+        self.attempt(sender, name)
+
+    @rule(key=st.sampled_from(VALIDATOR_KEYS), age=st.integers(-1, 8), sender=st.sampled_from(ACTORS))
+    def accuse(self, key: bytes, age: int, sender: bytes) -> None:
+        height = max(0, self.world.height - age)
+        done = self.attempt(sender, "submitEvidence", twice(key, height))
+        assert not done or 0 <= self.world.height - height <= 6
+
+    @rule(signing=st.none() | st.sets(st.sampled_from(VOTE_KEYS + ACTORS)))
+    def sign(self, signing: set[bytes] | None) -> None:
+        self.world.signers = None if signing is None else frozenset(signing)
+
     def do_what_is_due_and_go_to_the_next_phase(self, data: st.DataObject, share: int) -> None:
         """Most of what honest parties would do at this height; `share` of 9 parts of it left undone."""
         does = st.integers(0, 8).map(lambda number: number <= 8 - share)
@@ -208,7 +248,7 @@ class LearningHistory(RuleBasedStateMachine):
     def _do_round(self, number: int, phase: Phase, does: Callable[[], bool], data: st.DataObject) -> None:
         round_ = self.world.round(number)
         if round_.status is RoundStatus.COMMITTING and does():
-            self.world.hold(number)
+            self._hold(number)
         if round_.status is RoundStatus.HELD:
             for update in round_.updates:
                 if does() and update.fate is Fate.PENDING and not update.key:
@@ -248,7 +288,27 @@ class LearningHistory(RuleBasedStateMachine):
         assert sorted(key[1:] for key in self.world.values if key[:1] == KIND_VALIDATOR) == list(holders)
         epoch = read_epoch(self.world)
         assert epoch.granted == sum(read_validator(self.world, address).granted for address in holders)
-        assert epoch.power == total_power(self.world)
+        barred = any(read_validator(self.world, address).barred for address in holders)
+        assert total_power(self.world) == epoch.power or (barred and total_power(self.world) < epoch.power)
+
+    @invariant()
+    def who_votes_is_one_voter_and_what_is_barred_has_nothing(self) -> None:
+        members, voters = read_members(self.world), voters_of(self.world)
+        assert members
+        assert len({address for address, _ in voters}) == len(members)
+        assert list(voters) == sorted(voters)
+        assert [member.account for member in members] == sorted(member.account for member in members)
+        assert len(read_absences(self.world)) in (0, len(members))
+        used = set()
+        for address in read_holders(self.world):
+            each = read_validator(self.world, address)
+            assert not each.barred or (each.registered, each.power, each.granted) == (0, 0, 0)
+            assert not each.withdraw_at or (each.bond and not each.registered)
+            if each.registered:
+                assert each.vote_address not in used
+                used.add(each.vote_address)
+                holder = read_vote_key(self.world, each.vote_address)
+                assert each.vote_address == address or (holder and holder.account == address and not holder.until)
 
 
 LearningHistory.TestCase.settings = settings(

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from chain.abi import EVENTS, encode_call
-from chain.blobs import BlobStore
+from chain.blobs import BlobStore, UploadLimits
 from chain.crypto import address_of, sha256
 from chain.evaluations import Evaluations
 from chain.executor import Chain, Prepared
-from chain.full_node import open_blobs
 from chain.intake import Intake
 from chain.learning_store import read_validator
 from chain.ledger import next_base_fee
@@ -27,6 +26,7 @@ from chain.types import COIN, CONTRACT_ADDRESS, GWEI
 from chain.validator import Validator
 from chain.vote_signatures import sign_vote
 from consensus.types import BlockId, Equivocation, Height, Round, Vote, VoteKind, Voter
+from learning.commitment import blob_root
 from tests.chain.commits import last_commit
 from tests.chain.ledger_world import network
 
@@ -45,7 +45,8 @@ class Nodes:
         )
         self.chain = Chain(Store.open(path / "chain", create=True, genesis=genesis.hash), genesis)
         self.signing: tuple[bytes, ...] = KEYS
-        blobs: BlobStore = open_blobs(path)
+        limits = UploadLimits(blob_bytes=1 << 20, client_bytes=1 << 20, task_bytes=1 << 20, total_bytes=1 << 20)
+        blobs = BlobStore(path / "blobs", root_of=blob_root, limits=limits)
         self.intakes = [Intake(self.chain, Mempool()) for _ in KEYS]
         evaluations = [Evaluations(self.chain, blobs) for _ in KEYS]
         self.validators = [
