@@ -33,7 +33,6 @@ from chain.store import Store
 from chain.validator import Validator
 from chain.votelog_file import VoteLog
 from consensus import codec, votelog
-from consensus.actions import Timeouts
 from consensus.types import Voter
 from learning.commitment import blob_root
 from learning.evaluation import self_test
@@ -211,7 +210,7 @@ class FullNode:
         vote_log = open_vote_log(directory.path / VOTES_NAME)
         if key and not settings.forget_votes:
             require_memory(vote_log, self.chain, key)
-        self.node = Node(self.chain, self.intake, vote_log, key, Timeouts())
+        self.node = Node(self.chain, self.intake, vote_log, key)
         self.evaluations = Evaluations(
             self.chain, self.blobs, backend=settings.evaluation, threads=settings.evaluation_threads
         )

@@ -1,45 +1,81 @@
-"""Home of a running node: one inbox feeds consensus, and its actions are performed in order, slow ones on a worker."""
+"""Home of a running node: one inbox feeds the replica, and its actions are performed in order, slow ones on workers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Final, Protocol, TypeVar, assert_never
 
-from chain import contract
-from chain.codec import decode_block
-from chain.crypto import address_of, keccak256, sign
+from chain.block_worker import BlockWorker, Outvoted, priorities_before
+from chain.crypto import address_of, keccak256
 from chain.executor import Chain, Prepared
-from chain.intake import Intake, decode_committed
+from chain.intake import Intake
 from chain.ledger import next_base_fee
+from chain.network.messages import Blocks, Message, NotHeld
+from chain.replica import Replica, ReplicaSettings
+from chain.replica_events import (
+    Action,
+    Blame,
+    Build,
+    Built,
+    Check,
+    CommitBlock,
+    Decode,
+    Given,
+    Opened,
+    PeerConnected,
+    PeerGone,
+    Received,
+    Send,
+    SendBlocks,
+    StartTimer,
+    Stop,
+    Stored,
+    Tick,
+)
 from chain.threads import workers
 from chain.types import Header
+from chain.vote_signatures import sign_vote
 from chain.votelog_file import VoteLog
-from consensus import codec, proposer, votelog
-from consensus.actions import (
-    Action,
-    BlockBuilt,
-    BuildBlock,
-    CommitBlock,
-    Given,
-    Persist,
-    ReplaceLog,
-    SendProposal,
-    SendVote,
-    StartTimer,
-    Timeouts,
-)
-from consensus.driver import Driver
-from consensus.events import HeightStarted, ReportEquivocation, TimedOut
-from consensus.types import BlockId, Height, ValidatorSet, Voter
+from consensus import votelog
+from consensus.actions import Persist, ReplaceLog
+from consensus.events import ReportEquivocation
+from consensus.types import BlockId, Equivocation
+
+__all__ = ["Committed", "Node", "Outvoted", "Transport", "priorities_before"]
 
 log = logging.getLogger("lyceum.node")
+
+PAUSE_MS_MAX: Final = 1000
+TICK_S: Final = 1.0
+INBOX_MAX: Final = 20_000  # inputs; beyond, peers' messages are dropped, and exchanged again by Status
+BATCH_MAX: Final = 128  # inputs taken together
+
 _T = TypeVar("_T")
 
-PAUSE_MS_MAX = 1000
+
+class Transport(Protocol):
+    """What a node needs of a network. Neither method waits or raises."""
+
+    def send(self, peers: Sequence[bytes], message: Message) -> None:
+        """Send to those of these peers that are connected."""
+
+    def blame(self, peer: bytes, points: int, reason: str) -> None:
+        """Hold something against a peer."""
+
+
+class NoTransport:
+    """A node by itself."""
+
+    def send(self, peers: Sequence[bytes], message: Message) -> None:
+        raise AssertionError("there are no peers")
+
+    def blame(self, peer: bytes, points: int, reason: str) -> None:
+        raise AssertionError("there are no peers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +84,7 @@ class Committed:
 
     prepared: Prepared
     finality_ms: float  # from the start of its height to its commit
+    live: bool = True  # decided here; false for one that was fetched from others
 
     @property
     def header(self) -> Header:
@@ -57,135 +94,224 @@ class Committed:
 class Node:
     """Consensus over an open chain, fed by a pool. `key` is the validator's, None for a node that only follows.
 
-    Everything happens on the event loop that calls `run`, but for what runs on the one worker: the vote log's syncs,
-    and building, executing and storing blocks.
+    Everything happens on the event loop that calls `run`, but for what runs on workers: the vote log's syncs (one),
+    and building, executing and storing blocks (another). A network calls `connected`, `gone` and `received`.
     """
 
-    def __init__(self, chain: Chain, intake: Intake, vote_log: VoteLog, key: bytes | None, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        intake: Intake,
+        vote_log: VoteLog,
+        key: bytes | None,
+        *,
+        remembers: bool = True,
+        transport: Transport | None = None,
+        settings: ReplicaSettings | None = None,
+    ) -> None:
+        """`remembers` is false for a key whose log may lack votes: it abstains at first (see chain/replica.py)."""
         self.chain = chain
         self.intake = intake
         self.address = address_of(key) if key else None
         self.followers: list[Callable[[Committed], None]] = []
-        self._key = key
+        self.accusers: list[Callable[[Equivocation], None]] = []
+        self.transport: Transport = transport or NoTransport()
         self._vote_log = vote_log
-        self._worker = workers(1, "chain")
-        self._inbox: asyncio.Queue[Given] = asyncio.Queue()
-        self._height_started = 0.0
-        self._waiting: asyncio.TimerHandle | None = None  # for the next height
-        self._driver = Driver(
-            me=Voter(self.address) if self.address else None,
+        self._blocks = BlockWorker(chain)
+        self._syncs = workers(1, "votes")
+        self._inbox: deque[Given] = deque()
+        self._something = asyncio.Event()
+        self._timers: dict[asyncio.TimerHandle, None] = {}
+        self.replica = Replica(
+            me=self.address,
             genesis=chain.genesis.hash,
-            sign=self._sign,
-            timeouts=timeouts,
+            sign=lambda message: sign_vote(message, key or b""),
             log=votelog.recover(vote_log.records()),
+            remembers=remembers,
+            recover=self._recover,
+            pool_get=intake.pool.get,
+            clock_ms=_clock_ms,
+            time_ms=lambda: time.time_ns() // 1_000_000,
+            settings=settings or ReplicaSettings(block_interval_ms=chain.parameters.block_interval_ms),
         )
 
-    def _sign(self, message: bytes) -> bytes:
-        assert self._key is not None
-        r, s, parity = sign(keccak256(message), self._key)
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+    def _recover(self, signed: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
+        """Who signed what; it is remembered, as the same votes come again in the next block's last commit."""
+        return self.chain.signatures.signers([(keccak256(message), signature) for message, signature in signed])
+
+    # --------------------------------------------------------------------------------------- what a network tells
+
+    def connected(self, peer: bytes) -> None:
+        self._put(PeerConnected(peer=peer))
+
+    def gone(self, peer: bytes) -> None:
+        self._put(PeerGone(peer=peer))
+
+    def received(self, peer: bytes, message: Message) -> None:
+        """A message of a connected peer, of one of the kinds in `replica.MESSAGES`."""
+        if len(self._inbox) < INBOX_MAX:
+            self._put(Received(peer=peer, message=message))
+
+    async def blocks(self, id_: int, first: int, count: int) -> Blocks | NotHeld:
+        """Decided blocks for a peer, from `first` on."""
+        return await self._blocks.blocks(id_, first, count)
+
+    # ------------------------------------------------------------------------------------------------------ its life
 
     async def run(self) -> None:
-        """Take part in consensus until cancelled. Raises what stops a node: a full disk, a damaged store."""
+        """Take part in consensus until cancelled. Raises what stops a node: a full disk, a damaged store, Outvoted."""
         try:
             async with asyncio.TaskGroup() as self._background:
-                self._start_next_height_in(self._pause())
-                while True:
-                    given = await self._inbox.get()
-                    for action in self._driver.handle(given):
-                        await self._perform(action)
+                self._tip = await self._blocks.tip()
+                self._put_first(Opened(tip=self._tip, pause_ms=self._pause_ms()))
+                self._background.create_task(self._tick())
+                await self._live()
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
         finally:
-            if self._waiting:
-                self._waiting.cancel()
-            # What the worker is writing is finished before anything is closed.
-            await asyncio.get_running_loop().run_in_executor(None, self._worker.shutdown)
-            self._vote_log.close()
+            for timer in self._timers:
+                timer.cancel()
+            # What the workers are writing is finished before anything is closed.
+            await asyncio.get_running_loop().run_in_executor(None, self._close)
 
-    def _pause(self) -> float:
-        """Seconds before the first height: whoever waited for this node has something to say before its next block."""
-        return min(self.chain.parameters.block_interval_ms, PAUSE_MS_MAX) / 1000 if self.chain.tip.height else 0.0
+    def _close(self) -> None:
+        self._blocks.close()
+        self._syncs.shutdown()
+        self._vote_log.close()
 
-    def _start_next_height_in(self, seconds: float) -> None:
-        start = asyncio.get_running_loop().call_later
-        self._waiting = start(seconds, lambda: self._inbox.put_nowait(self._next_height()))
+    async def _live(self) -> None:
+        while True:
+            await self._something.wait()
+            batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
+            if not self._inbox:
+                self._something.clear()
+            await self._perform_all(self.replica.handle_all(batch))
+            await asyncio.sleep(0)  # others have their turn, also when this never waits
 
-    def _next_height(self) -> HeightStarted:
-        self._height_started = time.monotonic()
-        validators = ValidatorSet(members=tuple((Voter(a), p) for a, p in contract.voters_of(self.chain.store)))
-        return HeightStarted(
-            height=Height(self.chain.tip.height + 1),
-            validators=validators,
-            priorities=priorities_before(self.chain.tip.height + 1, validators, self.chain.parameters.epoch_blocks),
-        )
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._put(Tick())
+
+    def _pause_ms(self) -> int:
+        """Before the first height: whoever waited for this node has something to say before its next block."""
+        return min(self.chain.parameters.block_interval_ms, PAUSE_MS_MAX) if self.chain.tip.height else 0
+
+    def _put(self, given: Given) -> None:
+        self._inbox.append(given)
+        self._something.set()
+
+    def _put_first(self, given: Given) -> None:
+        self._inbox.appendleft(given)
+        self._something.set()
+
+    # --------------------------------------------------------------------------------------------------- its actions
+
+    async def _perform_all(self, actions: Sequence[Action]) -> None:
+        """In order; records are synced together, before the next action that anyone else could see."""
+        records: list[bytes] = []
+        for action in actions:
+            if isinstance(action, Persist):
+                records.append(action.record)
+                continue
+            if records and isinstance(action, (Send, CommitBlock, ReplaceLog, Stop)):
+                await self._sync(records)
+                records = []
+            await self._perform(action)
+        if records:
+            await self._sync(records)
+
+    async def _sync(self, records: Sequence[bytes]) -> None:
+        await self._on_disk(lambda: self._vote_log.append(*records))
 
     async def _perform(self, action: Action) -> None:
         match action:
-            case Persist():
-                await self._on_worker(lambda: self._vote_log.append(action.record))
-            case ReplaceLog():
-                await self._on_worker(lambda: self._vote_log.replace(action.records))
+            case Send():
+                self.transport.send(action.peers, action.message)
             case StartTimer():
-                fired = TimedOut(kind=action.kind, height=action.height, round=action.round)
-                asyncio.get_running_loop().call_later(action.duration_ms / 1000, self._inbox.put_nowait, fired)
-            case BuildBlock():
-                self._background.create_task(self._build(action))
+                self._start_timer(action)
+            case ReplaceLog():
+                await self._on_disk(lambda: self._vote_log.replace(action.records))
+            case Build():
+                self._start(self._build(action))
+            case Check():
+                self._start(self._check(action))
+            case Decode():
+                self._blocks.decode_ahead(action.block_id, action.block)
             case CommitBlock():
-                await self._commit(action)
-            case SendProposal() | SendVote():
-                pass  # the driver has looped it back; a network will carry it to others
+                self._start(self._commit(action))
+            case SendBlocks():
+                self._start(self._send_blocks(action))
+            case Blame():
+                self.transport.blame(action.peer, action.points, action.reason)
             case ReportEquivocation():
-                log.warning("equivocation by 0x%s", action.evidence.first.voter.hex())
+                self._report(action.evidence)
+            case Stop():
+                raise Outvoted(action.reason)
+            case Persist():
+                raise AssertionError("records are written together")
+            case _:
+                assert_never(action)
 
-    async def _build(self, wanted: BuildBlock) -> None:
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        self._background.create_task(job)
+
+    def _start_timer(self, action: StartTimer) -> None:
+        def fire() -> None:
+            del self._timers[timer]
+            self._put(action.given)
+
+        timer = asyncio.get_running_loop().call_later(action.duration_ms / 1000, fire)
+        self._timers[timer] = None
+
+    def _report(self, evidence: Equivocation) -> None:
+        log.warning("equivocation by 0x%s", evidence.first.voter.hex())
+        for accuser in self.accusers:
+            accuser(evidence)
+
+    async def _build(self, wanted: Build) -> None:
         """Build a block on the tip with what the pool offers, and answer consensus."""
         assert self.address is not None
-        proposer_address, parent = self.address, self.chain.tip
-        late_commit = self._driver.last_commit()
-        last_commit = codec.encode_commit(late_commit) if late_commit else self.chain.last_commit
-        candidates = self.intake.candidates(next_base_fee(parent, self.chain.parameters))
-        time_ms = time.time_ns() // 1_000_000
-        prepared = await self._on_worker(
-            lambda: self.chain.build(candidates, time_ms=time_ms, proposer=proposer_address, last_commit=last_commit)
-        )
-        self._inbox.put_nowait(
-            BlockBuilt(
-                height=wanted.height, round=wanted.round, block_id=BlockId(prepared.hash), block=prepared.encoded
+        if self.chain.tip.height + 1 != wanted.height:
+            return
+        candidates = self.intake.candidates(next_base_fee(self.chain.tip, self.chain.parameters))
+        prepared = await self._blocks.build(candidates, self.address, wanted.last_commit)
+        self._put(
+            Built(
+                height=wanted.height,
+                round=wanted.round,
+                block_id=BlockId(prepared.hash),
+                block=prepared.block,
+                encoded=prepared.encoded,
+                transactions=prepared.transactions,
             )
         )
 
+    async def _check(self, asked: Check) -> None:
+        checked = await self._blocks.check(asked)
+        if checked is not None:
+            if not checked.valid:
+                log.warning("block 0x%s is invalid: %s", asked.block_id.hex(), checked.reason)
+            self._put(checked)
+
     async def _commit(self, decided: CommitBlock) -> None:
-        """Store the decided block, tell everyone, and start the next height when the block interval has passed."""
-        encoded_commit = codec.encode_commit(decided.commit)
-
-        def store() -> Prepared:
-            prepared = self.chain.prepared(decided.commit.block_id) or self._execute(decided.block)
-            self.chain.commit(prepared, encoded_commit)
-            return prepared
-
-        prepared = await self._on_worker(store)
-        now = time.monotonic()
+        """Store the decided block, and tell everyone."""
+        started_ms = self.replica.height_started_ms
+        prepared, self._tip = await self._blocks.commit(decided, self._tip)
         self.intake.committed(prepared.transactions)
-        committed = Committed(prepared=prepared, finality_ms=(now - self._height_started) * 1000)
+        finality_ms = float(_clock_ms() - started_ms) if decided.live else 0.0
+        committed = Committed(prepared=prepared, finality_ms=finality_ms, live=decided.live)
         for follower in self.followers:
             follower(committed)
-        wait = self._height_started + self.chain.parameters.block_interval_ms / 1000 - now
-        self._start_next_height_in(max(0.0, wait))
+        self._put(Stored(tip=self._tip))
 
-    def _execute(self, encoded: bytes) -> Prepared:
-        """A decided block that this process did not build: after a restart, it comes from the vote log."""
-        block = decode_block(encoded)
-        return self.chain.check(block, decode_committed(block.transactions, self.chain.genesis.chain_id))
+    async def _send_blocks(self, wanted: SendBlocks) -> None:
+        found = await self._blocks.blocks(wanted.id, wanted.first, wanted.count)
+        self.transport.send((wanted.peer,), found)
 
-    async def _on_worker(self, job: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, job)
+    async def _on_disk(self, job: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._syncs, job)
 
 
-def priorities_before(height: int, validators: ValidatorSet, epoch_blocks: int) -> proposer.Priorities:
-    """The priorities that the height before left. They start anew in an epoch's first height (see chain/power.py)."""
-    first = max(1, height // epoch_blocks * epoch_blocks)
-    priorities = proposer.start(validators)
-    for _ in range(first, height):
-        _, priorities = proposer.advance(validators, priorities)
-    return priorities
+def _clock_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -63,10 +63,10 @@ from chain.vote_exchange import Recover, VoteExchange
 from consensus import actions as consensus
 from consensus import codec
 from consensus.driver import Driver, Sign
-from consensus.events import HeightStarted, ReportEquivocation, Step, TimedOut
+from consensus.events import HeightStarted, ReportEquivocation, Step, TimedOut, TimeoutKind
 from consensus.rules import State
 from consensus.timeouts import PaceSettings
-from consensus.types import NO_ROUND, Height, InvalidConsensus, Round, Vote, Voter
+from consensus.types import NO_ROUND, ROUND_MAX, Height, InvalidConsensus, Round, Vote, Voter
 from consensus.votelog import ClosedRecord, Recovered, encode_record
 
 MESSAGES: Final = (
@@ -331,6 +331,8 @@ class Replica:
             actions.append(Blame(peer=peer, points=BLAME_FATAL, reason=f"a proposal that is none: {error}"))
             return
         state = self.driver.state
+        if self.tip is not None and height <= self.tip.height:
+            return  # decided meanwhile: the ledger can't judge it any more
         if state is not None and height == state.height:
             actions += self._proposals.take(peer, message, state)
             self._feed_ready(actions)
@@ -438,6 +440,8 @@ class Replica:
             actions.append(consensus.Persist(record=encode_record(ClosedRecord(height=Height(height + 1)))))
         started = HeightStarted(height=height, validators=tip.validators, priorities=tip.priorities, voting=voting)
         self._feed(started, actions)
+        for vote in self._votes.of_height():  # they are told once only
+            self._feed(consensus.VoteReceived(vote=vote), actions)
         for proposal, block in self.driver.proposals():
             self._proposals.remember(proposal, block)
         later, self._later = self._later, {}
@@ -456,9 +460,15 @@ class Replica:
     def _feed(self, given: consensus.Given, actions: list[Action]) -> None:
         for action in self.driver.handle(given):
             self._perform(action, actions)
-        if self.driver.state is not None:
-            self._times.observe(self.driver.state)
-            self._stop_if_outvoted(self.driver.state, actions)
+        state = self.driver.state
+        if state is None:
+            return
+        self._times.observe(state)
+        self._stop_if_outvoted(state, actions)
+        nil_power = state.book.precommits(state.round).power_for(None)
+        if state.step != Step.DECIDED and state.round < ROUND_MAX and state.validators.is_quorum(nil_power):
+            # Nothing can be decided in this round any more: what its last timeout waits for can't come.
+            self._feed(TimedOut(kind=TimeoutKind.PRECOMMIT, height=state.height, round=state.round), actions)
 
     def _feed_ready(self, actions: list[Action]) -> None:
         """Give consensus the proposals that are judged, and tell others of them."""

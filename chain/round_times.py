@@ -56,9 +56,12 @@ class RoundTimes:
 
 
 def _was_quorum(before: Step, state: State) -> bool:
-    """Whether the step since `before`, in one round, was by a quorum for one block or nil and not by a timeout."""
+    """Whether the step since `before`, in one round, was by a quorum for a block.
+
+    One for nil tells nothing: it waits for everyone's timeout, from which no timeout must follow.
+    """
     if before == Step.PRECOMMIT:
         return state.step == Step.DECIDED
-    prevotes = state.book.prevotes(state.round)
-    polka = any(state.validators.is_quorum(power) for power in prevotes.powers.values())
+    powers = state.book.prevotes(state.round).powers
+    polka = any(block_id and state.validators.is_quorum(power) for block_id, power in powers.items())
     return before == Step.PREVOTE and polka

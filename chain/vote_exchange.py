@@ -59,6 +59,10 @@ class VoteExchange:
         self._by_encoding = {seen.encoded: seen for seen in self._seen.values()}
         self._in_slot = {slot: count for slot, count in self._in_slot.items() if slot[0] >= height}
 
+    def of_height(self) -> list[Vote]:
+        """The votes of this height that came before it started here."""
+        return [decode_vote(seen.encoded) for known, seen in self._seen.items() if known[0] == self.height]
+
     def tick(self) -> None:
         self._checks, self._ahead = {}, {}
 
@@ -81,9 +85,7 @@ class VoteExchange:
             if vote.height != self.height and vote.height != self.height + 1:
                 continue
             if not self._is_voter(vote):
-                if vote.height == self.height:
-                    return [], 0, Blame(peer=peer, points=BLAME_FATAL, reason=f"{vote.voter.hex()} is no validator")
-                continue
+                continue  # who is a height behind passes on votes of members of the set before
             if self._is_worth_checking(peer, vote, round_):
                 fresh[_known(vote)] = raw, vote
         good, blame = self._verify(peer, fresh)

@@ -33,11 +33,11 @@ class VoteLog:
         """The whole records found on opening, in order."""
         return self._records
 
-    def append(self, record: bytes) -> None:
-        """Append a record; it is on the disk when this returns."""
+    def append(self, *records: bytes) -> None:
+        """Append records; they are on the disk when this returns."""
         assert not self._failed, "the vote log failed before: open it again"
         try:
-            _write_all(self._file, votelog.frame(self._salt, record))
+            _write_all(self._file, b"".join(votelog.frame(self._salt, record) for record in records))
             os.fdatasync(self._file)
         except BaseException:
             self._failed = True  # after a failed sync nothing is known of the pages that it was to write
