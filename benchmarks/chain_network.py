@@ -14,7 +14,7 @@ from chain.development import GENESIS_NAME
 from chain.duties import due
 from chain.executor import Chain, Prepared
 from chain.founding import initial_head
-from chain.full_node import open_blobs
+from chain.node_directory import open_blobs
 from chain.genesis import parse_genesis
 from chain.judging import settlement_input
 from chain.learning_state import RoundStatus

@@ -12,7 +12,7 @@ from typing import TypeVar
 from benchmarks.load import bodies, presigned
 from chain.crypto import address_of
 from chain.executor import Chain, Prepared
-from chain.full_node import open_directory
+from chain.node_directory import open_directory
 from chain.intake import Intake
 from chain.keys import load_or_make_plain_key
 from chain.ledger import next_base_fee

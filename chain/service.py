@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from chain.blob_keeping import BlobKeeper
 from chain.blobs import BlobStore
@@ -31,6 +31,16 @@ RECENT_SENDERS_MAX = 1 << 16  # and as many that are older
 DECODED_AT_ONCE_MAX = 16  # transactions; more are decoded on a worker
 
 
+class PeerNetwork(Protocol):
+    """What is told of a node's network."""
+
+    def peers(self) -> Sequence[object]: ...
+
+    def status(self) -> dict[str, Any]: ...
+
+    def traffic(self) -> Mapping[str, tuple[int, int, int, int]]: ...
+
+
 class Service:
     """Implements `rpc.backend.Backend` over a node's parts."""
 
@@ -49,6 +59,7 @@ class Service:
         self._blobs = blobs
         self._evaluations = evaluations
         self._keeper = keeper
+        self.network: PeerNetwork | None = None  # set once, where the node has one
         self._tip = Tip(header=chain.tip, hash=chain.tip_hash)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._receipts: OrderedDict[int, tuple[Receipt, ...]] = OrderedDict()
@@ -205,7 +216,13 @@ class Service:
         return None
 
     def peer_count(self) -> int:
-        return 0
+        return len(self.network.peers()) if self.network else 0
+
+    def network_status(self) -> dict[str, Any] | None:
+        return self.network.status() if self.network else None
+
+    def network_traffic(self) -> Mapping[str, tuple[int, int, int, int]]:
+        return self.network.traffic() if self.network else {}
 
     def on_block(self, callback: Callable[[Tip], None]) -> Callable[[], None]:
         self._block_callbacks.append(callback)

@@ -16,7 +16,7 @@ The node implements `Backend`, in full, as follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -222,6 +222,14 @@ class Backend(Protocol):
         ...
 
     def peer_count(self) -> int: ...
+
+    def network_status(self) -> dict[str, Any] | None:
+        """What `learn_status` tells of the network and its peers, None for a node by itself."""
+        ...
+
+    def network_traffic(self) -> Mapping[str, tuple[int, int, int, int]]:
+        """Frames in, bytes in, frames out, bytes out by kind of message, since the start."""
+        ...
 
     def on_block(self, callback: Callable[[Tip], None]) -> Callable[[], None]:
         """Be called after each commit; what is returned ends that."""

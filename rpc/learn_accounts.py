@@ -138,6 +138,7 @@ class LearningAccounts:
             "hash": data(tip.hash),
             "syncing": asdict(syncing) if syncing else False,
             "peers": self._backend.peer_count(),
+            "network": self._backend.network_status(),
             "mempool": {"pending": pending, "queued": queued},
             **self._backend.learning_status(),
         }

@@ -46,6 +46,13 @@ class NodeCollector(Collector):
             if count:
                 calls.add_metric([method], count)
         yield calls
+        sent = CounterMetricFamily("lyceum_network_sent_bytes", "Sent to peers, by kind", labels=["kind"])
+        received = CounterMetricFamily("lyceum_network_received_bytes", "Received from peers", labels=["kind"])
+        for kind, (_, bytes_in, _, bytes_out) in self._backend.network_traffic().items():
+            received.add_metric([kind], bytes_in)
+            sent.add_metric([kind], bytes_out)
+        yield sent
+        yield received
         errors = CounterMetricFamily("lyceum_rpc_errors", "Error answers by code", labels=["code"])
         for code, count in self._dispatcher.errors.items():
             errors.add_metric([str(code)], count)

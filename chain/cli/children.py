@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from chain.development import ROLES_NAME, RoleKeys, read_sources
-from chain.full_node import LOGS_NAME
+from chain.node_directory import LOGS_NAME
 
 log = logging.getLogger("lyceum.roles")
 

@@ -9,16 +9,19 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from chain.cli.main import UsageError
 from chain.cli.options import add_data_dir, add_password, read_key, set_up_logging
 from chain.cli.profiling import Profiles
 from chain.development import BLOBS_NAME, RoleKeys
-from chain.full_node import LOGS_NAME, FullNode, NodeSettings, open_directory
+from chain.full_node import FullNode, NodeSettings
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.keys import load_key
+from chain.network.settings import DEFAULT_PORT, InvalidPeer, NetworkSettings, parse_node, parse_peer
 from chain.node import Committed
+from chain.node_directory import LOGS_NAME, PEERS_NAME, open_directory
 
 log = logging.getLogger("lyceum")
 
@@ -32,6 +35,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--rpc-host", default="127.0.0.1", metavar="HOST", help="where RPC listens (127.0.0.1)")
     add("--rpc-port", type=port_number, default=8545, metavar="PORT", help="RPC's port (8545; 0 takes a free one)")
     add("--rpc-cors", action="append", default=[], metavar="ORIGIN", help="let web pages of this origin call RPC")
+    add("--p2p-host", metavar="HOST", help="where other nodes connect (0.0.0.0; 127.0.0.1 on a development chain)")
+    add("--p2p-port", type=port_number, metavar="PORT", help="its port (30333; 0 takes a free one)")
+    add("--peer", action="append", default=[], metavar="[NODE@]HOST:PORT", help="a node to connect to; repeatable")
+    add(
+        "--allow-peer", action="append", default=[], metavar="NODE", help="a private network: these nodes and no others"
+    )
+    add("--no-discovery", action="store_true", help="connect to the given peers only, and tell nobody of others")
+    add(
+        "--sync",
+        choices=("full", "snap"),
+        default="full",
+        help="how to catch up: every block, or a recent state (full)",
+    )
+    add("--trust", metavar="HEIGHT:HASH", help="a block that you know to be final: what --sync snap must agree with")
     add("--validator", type=Path, metavar="KEYSTORE", help="take part in consensus with this key")
     add("--task", metavar="NAME", help="new development chain: one task, by name or a CSV file's path")
     add("--no-mine", action="store_true", help="development chain: without its custodian and miners")
@@ -42,6 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--evaluation", choices=("auto", "kernel", "float64", "reference"), default="auto", help="judge with this")
     add("--evaluation-threads", type=int, default=1, metavar="N", help="threads of an evaluation (1)")
     add("--profile", type=Path, metavar="FILE", help="write a cProfile of every thread at the end")
+    add(
+        "--until-stdin-closes", action="store_true", help=argparse.SUPPRESS
+    )  # for whoever starts nodes and may be killed
     add_password(parser)
 
 
@@ -58,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
+    network = network_settings(arguments)
     key = read_key(arguments, arguments.validator) if arguments.validator else None
     live = sys.stdout.isatty() and not arguments.quiet and os.environ.get("TERM", "dumb") != "dumb"
     if not live:
@@ -81,12 +102,34 @@ def run(arguments: argparse.Namespace) -> int:
             evaluation=arguments.evaluation,
             evaluation_threads=arguments.evaluation_threads,
             forget_votes=arguments.forget_votes,
+            network=network,
         )
         folder = (arguments.genesis.parent if arguments.genesis else directory.path) / BLOBS_NAME
         node = FullNode(directory, settings, key, folder)
         return live_in_loop(node, arguments, live=live, with_roles=development and not arguments.no_mine)
     finally:
         directory.store.close()
+
+
+def network_settings(arguments: argparse.Namespace) -> NetworkSettings | None:
+    """What the options say of peers; None for a development chain that was told of none. Raises UsageError."""
+    named = arguments.genesis or arguments.peer or arguments.p2p_port is not None or arguments.p2p_host
+    if not named and not (arguments.data_dir / PEERS_NAME).exists():
+        return None
+    try:
+        for text in arguments.peer:
+            parse_peer(text)
+        allowed = frozenset(parse_node(text) for text in arguments.allow_peer)
+    except InvalidPeer as error:
+        raise UsageError(str(error)) from error
+    settings = NetworkSettings(
+        host=arguments.p2p_host or ("0.0.0.0" if arguments.genesis else "127.0.0.1"),
+        port=DEFAULT_PORT if arguments.p2p_port is None else arguments.p2p_port,
+        peers=tuple(arguments.peer),
+        allowed=allowed if arguments.allow_peer else None,
+    )
+    # Without discovery, given peers are dialled as always, others never, and nobody is told of this node.
+    return replace(settings, outbound_max=0, announce_port=0) if arguments.no_discovery else settings
 
 
 def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, with_roles: bool) -> int:
@@ -100,23 +143,31 @@ def live_in_loop(node: FullNode, arguments: argparse.Namespace, *, live: bool, w
     if profiles:
         profiles.start()
     try:
-        uvloop.run(serve(node, live=live, with_roles=with_roles))
+        uvloop.run(serve(node, live=live, with_roles=with_roles, supervised=arguments.until_stdin_closes))
     finally:
         if profiles:
             profiles.write(arguments.profile)
     return 0
 
 
-async def serve(node: FullNode, *, live: bool, with_roles: bool) -> None:
+async def serve(node: FullNode, *, live: bool, with_roles: bool, supervised: bool) -> None:
     """Start everything, wait for the end, stop everything in order."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     try:
         stopped = asyncio.create_task(stopping.wait())
+        if supervised:
+            from chain.cli.children import until_stdin_closes
+
+            abandoned = asyncio.create_task(until_stdin_closes())
+            abandoned.add_done_callback(lambda _: stopping.set())
         await node.start()
         jobs: list[asyncio.Task[None]] = []
         node.node.followers.append(log_block)
+        if node.networking:
+            network = node.networking.network
+            log.info("P2P on %s:%d, node 0x%s", network.settings.host, network.port, network.id.hex())
         log.info("RPC on %s, chain id %d, height %d", node.url, node.service.chain_id, node.chain.tip.height)
         if with_roles:
             from chain.cli.children import Roles

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from chain.datadir import prepare_directory
     from chain.development import GENESIS_NAME
-    from chain.full_node import VOTES_NAME, open_blobs
+    from chain.node_directory import VOTES_NAME, open_blobs
     from chain.store import Store
     from chain.verification import Verifier
     from chain.verification_votes import verify_vote_log

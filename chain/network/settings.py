@@ -61,6 +61,17 @@ class NetworkSettings:
     queue_bytes_max: int = 8 << 20  # waiting to be sent to one peer; one that lets more wait is dropped
 
 
+def parse_node(text: str) -> bytes:
+    """The node id (20 bytes) that `0x` and 40 hexadecimal digits name. Raises InvalidPeer."""
+    try:
+        node = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        node = b""
+    if len(node) != NODE_BYTES:
+        raise InvalidPeer(f"{text!r} is no node id, which is 0x and 40 hexadecimal digits; a node logs its own")
+    return node
+
+
 def parse_peer(text: str) -> GivenPeer:
     """The peer that HOST:PORT or NODEID@HOST:PORT names ([...] around an IPv6 address). Raises InvalidPeer."""
     node, at, rest = text.rpartition("@")

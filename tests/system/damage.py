@@ -11,7 +11,7 @@ from typing import Any
 import plyvel
 
 from chain.datadir import LEDGER_NAME
-from chain.full_node import BLOB_STORE_NAME
+from chain.node_directory import BLOB_STORE_NAME
 from chain.leveldb import Kind
 
 

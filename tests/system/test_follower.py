@@ -24,7 +24,7 @@ from chain.datadir import DataDirectoryDamaged
 from chain.development import BLOBS_NAME, GENESIS_NAME
 from chain.evaluations import Evaluations, SettledOtherwise
 from chain.executor import Chain
-from chain.full_node import open_blobs, take_in_blobs
+from chain.node_directory import open_blobs, take_in_blobs
 from chain.genesis import parse_genesis
 from chain.intake import decode_committed
 from chain.learning_store import read_round, read_task, read_tasks

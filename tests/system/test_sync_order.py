@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chain.full_node import VOTES_NAME
+from chain.node_directory import VOTES_NAME
 from chain.leveldb import Kind
 from consensus.types import VoteKind
 from consensus.votelog import FRAME_BYTES, FRAME_MAGIC, KeptRecord, ProposalRecord, VoteRecord, decode_record
