@@ -115,6 +115,9 @@ class Parameters:
 
     # What nodes keep
     history_heights: int = _number(128, "Heights whose state every node can still read.", minimum=128)
+    checkpoint_blocks: int = _number(
+        500, "Nodes offer the whole state of the newest heights that are multiples of this.", minimum=5
+    )
 
 
 PARAMETER_NAMES = tuple(item.name for item in fields(Parameters))

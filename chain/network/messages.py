@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from chain.codec import BLOCK_BYTES_MAX, HEADER_BYTES_MAX
 from chain.errors import InvalidInput
+from chain.light_blocks import LIGHT_BLOCK_BYTES_MAX
 from chain.schema import HASH, UINT, Layout, array, blob, fixed, pair
 from chain.transactions import TRANSACTION_BYTES_MAX
 from consensus.codec import COMMIT_BYTES_MAX, PROPOSAL_BYTES_MAX, VOTE_BYTES_MAX
@@ -31,6 +32,10 @@ BLOCKS_BYTES_MAX: Final = 2 * BLOCK_BYTES_MAX  # of a frame of blocks; one alway
 HEADERS_MAX: Final = 256
 HAVE_BLOBS_MAX: Final = 256
 PROOF_HASHES_MAX: Final = 64
+SNAPSHOTS_MAX: Final = 16
+RECEIPTS_BYTES_MAX: Final = 2 * BLOCK_BYTES_MAX
+SNAPSHOT_CHUNK_BYTES_MAX: Final = 3 << 20  # of encoded leaves
+SNAPSHOT_SIBLINGS_BYTES_MAX: Final = 64 * 32
 HOST_BYTES_MAX: Final = 255
 PORT_MAX: Final = 65_535
 
@@ -67,6 +72,15 @@ class Kind(IntEnum):
     HAVE_BLOBS = 50
     GET_BLOB_CHUNK = 51
     BLOB_CHUNK = 52
+
+    GET_SNAPSHOTS = 60
+    SNAPSHOTS = 61
+    GET_LIGHT_BLOCK = 62
+    LIGHT_BLOCK_OF = 63
+    GET_SNAPSHOT_BLOCK = 64
+    SNAPSHOT_BLOCK = 65
+    GET_SNAPSHOT_CHUNK = 66
+    SNAPSHOT_CHUNK = 67
 
 
 # ------------------------------------------------------------------------------------------------------------ peers
@@ -275,6 +289,69 @@ class BlobChunk:
     proof: tuple[bytes, ...]
 
 
+# -------------------------------------------------------------------------------------------------------- snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshots:
+    """Asks for the heights whose whole state the node can give."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots:
+    id: int
+    heights: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetLightBlock:
+    """Asks for a block's header, commit and validators (chain/light_blocks.py)."""
+
+    id: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightBlockOf:
+    id: int
+    block: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshotBlock:
+    """Asks for the block at a snapshot's height with its receipts."""
+
+    id: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotBlock:
+    id: int
+    block: bytes
+    receipts: bytes  # chain.codec.encode_receipts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshotChunk:
+    """Asks for the chunk (chain/snapshot.py) of a snapshot whose place holds `start`."""
+
+    id: int
+    height: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotChunk:
+    id: int
+    start: int  # of the chunk's place
+    bits: int
+    items: bytes
+    siblings: bytes
+
+
 Message: TypeAlias = (
     GetPeers
     | Peers
@@ -297,6 +374,14 @@ Message: TypeAlias = (
     | HaveBlobs
     | GetBlobChunk
     | BlobChunk
+    | GetSnapshots
+    | Snapshots
+    | GetLightBlock
+    | LightBlockOf
+    | GetSnapshotBlock
+    | SnapshotBlock
+    | GetSnapshotChunk
+    | SnapshotChunk
 )
 
 # --------------------------------------------------------------------------------------------------------- encoding
@@ -396,6 +481,35 @@ _KINDS: Final[tuple[tuple[Kind, type, Layout[Any], int], ...]] = tuple(
             CHUNK_BYTES + (4 << 10),
             {"id": UINT, "length": UINT, "data": blob(CHUNK_BYTES), "proof": array(HASH, PROOF_HASHES_MAX)},
         ),
+        (Kind.GET_SNAPSHOTS, GetSnapshots, _SMALL, {"id": UINT}),
+        (Kind.SNAPSHOTS, Snapshots, _SMALL, {"id": UINT, "heights": array(UINT, SNAPSHOTS_MAX)}),
+        (Kind.GET_LIGHT_BLOCK, GetLightBlock, _SMALL, {"id": UINT, "height": UINT}),
+        (
+            Kind.LIGHT_BLOCK_OF,
+            LightBlockOf,
+            LIGHT_BLOCK_BYTES_MAX + _SMALL,
+            {"id": UINT, "block": blob(LIGHT_BLOCK_BYTES_MAX)},
+        ),
+        (Kind.GET_SNAPSHOT_BLOCK, GetSnapshotBlock, _SMALL, {"id": UINT, "height": UINT}),
+        (
+            Kind.SNAPSHOT_BLOCK,
+            SnapshotBlock,
+            BLOCK_BYTES_MAX + RECEIPTS_BYTES_MAX + _SMALL,
+            {"id": UINT, "block": blob(BLOCK_BYTES_MAX), "receipts": blob(RECEIPTS_BYTES_MAX)},
+        ),
+        (Kind.GET_SNAPSHOT_CHUNK, GetSnapshotChunk, _SMALL, {"id": UINT, "height": UINT, "start": UINT}),
+        (
+            Kind.SNAPSHOT_CHUNK,
+            SnapshotChunk,
+            SNAPSHOT_CHUNK_BYTES_MAX + (4 << 10),
+            {
+                "id": UINT,
+                "start": UINT,
+                "bits": UINT,
+                "items": blob(SNAPSHOT_CHUNK_BYTES_MAX),
+                "siblings": blob(SNAPSHOT_SIBLINGS_BYTES_MAX),
+            },
+        ),
     )
 )
 _BY_CLASS: Final = {cls: (kind, layout, bytes_max) for kind, cls, layout, bytes_max in _KINDS}
@@ -442,6 +556,10 @@ ANSWERS: Final[dict[type, type]] = {
     GetBlocks: Blocks,
     GetHeaders: Headers,
     GetBlobChunk: BlobChunk,
+    GetSnapshots: Snapshots,
+    GetLightBlock: LightBlockOf,
+    GetSnapshotBlock: SnapshotBlock,
+    GetSnapshotChunk: SnapshotChunk,
 }
 """What answers a question, unless it is NotHeld. All of them carry an `id`, and an answer has that of its question."""
 
