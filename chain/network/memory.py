@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from chain.errors import InvalidInput
 from chain.network.book import Address, AddressBook
 from chain.network.messages import PORT_MAX
 from chain.network.ranges import network_range
@@ -42,7 +43,7 @@ class Memory:
             bans = [(_who(item["who"]), float(item["until"]), str(item["reason"])) for item in content["bans"]]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, InvalidInput) as error:
             log.warning("%s can't be read and is begun anew: %s", self._path, error)
             return
         for address in addresses:
@@ -82,7 +83,7 @@ def _described(address: Address) -> dict[str, Any]:
 
 
 def _address(item: dict[str, Any]) -> Address:
-    """Raises ValueError, KeyError, TypeError for what was never written here."""
+    """Raises ValueError, KeyError, TypeError, InvalidAddressOfNode for what was never written here."""
     node = bytes.fromhex(item["node"][2:])
     host, port, failures = str(item["host"]), int(item["port"]), int(item["failures"])
     network_range(host)
