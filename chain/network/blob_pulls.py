@@ -31,6 +31,7 @@ class Verdict(Enum):
     """What a chunk that came was."""
 
     GOOD = "one more chunk"
+    FIRST = "the first chunk that this peer gave of the blob, so that others may be tried now"
     WHOLE = "the last chunk that was missing"
     LATE = "of no use any more"
     OTHER_LENGTH = "proof that the blob has another length than the chain says, so that nobody can hold it"
@@ -216,8 +217,9 @@ class Pulls:
             self._impossible[piece.name] = None
             return Verdict.OTHER_LENGTH
         pull.chunks[index] = data
+        verdict = Verdict.GOOD if peer in pull.givers else Verdict.FIRST
         pull.givers.add(peer)
-        return Verdict.GOOD if pull.left else Verdict.WHOLE
+        return verdict if pull.left else Verdict.WHOLE
 
     def not_held(self, peer: bytes, piece: Piece, now: float) -> None:
         """The peer does not have it, or did not answer."""

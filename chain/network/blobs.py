@@ -169,6 +169,8 @@ class BlobExchange:
                 link.known.add((blob.root,))
                 assert self._tasks is not None
                 self._tasks.create_task(self._store(piece))  # it goes on if the peer goes
+            elif verdict is Verdict.FIRST:
+                self._go_on()
             elif verdict is Verdict.WRONG:
                 link.peer.blame(BLAME_LIED, f"gave a wrong chunk {piece.index} of blob 0x{blob.root.hex()}")
                 self._go_on()

@@ -20,7 +20,8 @@ from chain.network.settings import NetworkSettings
 from chain.network.transactions import TransactionGossip
 from chain.store import Store
 from chain.transactions import Transaction
-from tests.chain.ledger_world import PROPOSER, network
+from tests.chain.commits import last_commit
+from tests.chain.ledger_world import PROPOSER, PROPOSER_KEY, network
 
 GENESIS = network()
 SECONDS_MAX = 20.0
@@ -105,8 +106,9 @@ class PoolNode(Member):
     def block(self, *transactions: Transaction) -> None:
         """Commit a block of these."""
         time_ms = self.chain.tip.time_ms + 1000
-        prepared = self.chain.build(transactions, time_ms=time_ms, proposer=PROPOSER, last_commit=b"")
-        assert len(prepared.transactions) == len(transactions)
+        commit = last_commit(self.chain.tip, self.genesis.hash, PROPOSER_KEY)
+        prepared = self.chain.build(transactions, time_ms=time_ms, proposer=PROPOSER, last_commit=commit)
+        assert [receipt.status for receipt in prepared.execution.receipts] == [1] * len(transactions)
         self.chain.commit(prepared, b"")
         self.intake.committed(prepared.transactions)
         self.gossip.committed(prepared.transactions)
