@@ -73,7 +73,7 @@ def play(setting: Setting, directory: Path | None = None) -> Outcome:
     The chain is written to `directory`, an empty one, and stays there; without it, to a temporary one.
     """
     with tempfile.TemporaryDirectory(prefix="lyceum-game-") as scratch:
-        game = _Game(setting, directory or Path(scratch))
+        game = Game(setting, directory or Path(scratch))
         try:
             return game.play()
         finally:
@@ -101,7 +101,7 @@ class _Miner:
     waiting: list[_Commitment] = field(default_factory=list)
 
 
-class _Game:
+class Game:
     """The players around a network."""
 
     def __init__(self, setting: Setting, directory: Path) -> None:
@@ -133,7 +133,7 @@ class _Game:
         test = self._division.test
         while (found := self._public.round(last)) is None or found.status not in ENDED:
             settled = self._public.state.settled
-            self.network.block(self._transactions(self.network.chain.tip.height + 1))
+            self.network.block(self.transactions(self.network.chain.tip.height + 1))
             if self._public.state.settled != settled:
                 right = evaluator.correct(self._public.head(), test.inputs, test.labels)
                 self._accuracies.append(right / len(test))
@@ -141,7 +141,7 @@ class _Game:
 
     # --------------------------------------------------------------------------------------------------- one block
 
-    def _transactions(self, height: int) -> list[Transaction]:
+    def transactions(self, height: int) -> list[Transaction]:
         """What miners and custodians send for the block of this height."""
         cycle = self._clock.cycle_of(height)
         sent = [*self._reveals(height), *self._openings(cycle - 1)]

@@ -43,6 +43,7 @@ class Setting:
     custodians: int = 1
     samples: int = BUILT_IN["digits"].shard_samples
     parameters: Mapping[str, int] = field(default_factory=dict)
+    others: tuple[bytes, ...] = ()  # addresses of accounts beside the players'
 
     @property
     def overrides(self) -> dict[str, int]:
@@ -170,6 +171,7 @@ def _genesis(setting: Setting, draws: Draws, task: GenesisTask) -> bytes:
     validator = address_of(draws.validator_key())
     accounts = [validator, *(custodian.address for custodian in task.custodians)]
     accounts += [address_of(draws.miner_key(place)) for place in range(len(setting.seats))]
+    accounts += setting.others
     return genesis_json(
         chain_id=CHAIN_ID,
         time_ms=GENESIS_TIME_MS,
