@@ -1,4 +1,4 @@
-"""Home of what a full node does with its network: consensus, transactions and blobs over one set of peers."""
+"""Home of what a full node does with its network: consensus, transactions, blobs, snapshots over one set of peers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from chain.network.messages import GetBlocks, Message
 from chain.network.network import Network
 from chain.network.peer import Peer
 from chain.network.settings import NetworkSettings
+from chain.network.snapshots import SnapshotServer
 from chain.network.transactions import TransactionGossip
 from chain.node import Committed, Node
 from chain.replica import MESSAGES
+from chain.snapshot_files import SnapshotFiles
 
 
 class Networking:
@@ -39,6 +41,7 @@ class Networking:
         self._node = node
         self._gossip = TransactionGossip(self.network, intake)
         self._exchange = BlobExchange(self.network, keeper, blobs)
+        self._snapshots = SnapshotServer(self.network, node.chain, SnapshotFiles(directory, node.chain))
         node.transport = self
         node.followers.append(self._committed)
         for kind in MESSAGES:
@@ -51,6 +54,7 @@ class Networking:
     async def start(self) -> None:
         """Listen. Raises PortInUse, CannotListen."""
         await self.network.start()
+        self._snapshots.committed()
 
     async def run(self) -> None:
         """Keep up with peers until cancelled."""
@@ -62,6 +66,7 @@ class Networking:
         """Take leave of all peers."""
         await self.network.close()
         self._exchange.close()
+        self._snapshots.close()
 
     # ------------------------------------------------------------------------------------------- consensus' transport
 
@@ -87,3 +92,4 @@ class Networking:
 
     def _committed(self, committed: Committed) -> None:
         self._gossip.committed(committed.prepared.transactions)
+        self._snapshots.committed(committed)

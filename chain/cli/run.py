@@ -15,6 +15,7 @@ from pathlib import Path
 from chain.cli.main import UsageError
 from chain.cli.options import add_data_dir, add_password, read_key, set_up_logging
 from chain.cli.profiling import Profiles
+from chain.cli.snap import take_snapshot, trusted_block
 from chain.development import BLOBS_NAME, RoleKeys
 from chain.full_node import FullNode, NodeSettings
 from chain.genesis import DEVELOPMENT_CHAIN_ID
@@ -48,7 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="full",
         help="how to catch up: every block, or a recent state (full)",
     )
-    add("--trust", metavar="HEIGHT:HASH", help="a block that you know to be final: what --sync snap must agree with")
+    add(
+        "--trust",
+        type=trusted_block,
+        metavar="HEIGHT:HASH",
+        help="a block that you know to be final: what --sync snap must agree with",
+    )
     add("--validator", type=Path, metavar="KEYSTORE", help="take part in consensus with this key")
     add("--task", metavar="NAME", help="new development chain: one task, by name or a CSV file's path")
     add("--no-mine", action="store_true", help="development chain: without its custodian and miners")
@@ -76,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--block-interval {arguments.block_interval} must be from 0.05 to 3600 seconds")
     if not 1 <= arguments.evaluation_threads <= 64:
         raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
+    if arguments.trust and arguments.sync != "snap":
+        raise UsageError("--trust names a block for --sync snap to agree with; a full sync checks every block itself")
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
     network = network_settings(arguments)
@@ -104,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
             forget_votes=arguments.forget_votes,
             network=network,
         )
+        if arguments.sync == "snap" and network:
+            take_snapshot(directory, network, arguments.trust, live=live)
         folder = (arguments.genesis.parent if arguments.genesis else directory.path) / BLOBS_NAME
         node = FullNode(directory, settings, key, folder)
         return live_in_loop(node, arguments, live=live, with_roles=development and not arguments.no_mine)
