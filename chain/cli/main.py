@@ -17,10 +17,12 @@ from chain.errors import LyceumError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "run a full node (the default); with no arguments, a private development chain that learns"),
     "init": ("init", "write a genesis file and node keys for a network"),
+    "devnet": ("devnet", "run a network of several nodes, custodians and miners on this machine"),
     "wallet": ("wallet", "keys and coins: new, import, list, balance, send, export"),
     "task": ("task", "what is being taught: list, show, lineage"),
     "mine": ("mine", "a miner, as a client of any node"),
     "custody": ("custody", "a custodian of held-out data, as a client of any node"),
+    "validator": ("validator", "vote with what was earned: register, unbond, withdraw, status"),
     "model": ("model", "a task's model: pull it, evaluate it"),
     "verify": ("verify", "re-compute a data directory's whole history from genesis"),
 }
@@ -39,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def overview() -> str:
     lines = ["usage: python -m chain [COMMAND] [OPTIONS]", "", "commands:"]
-    lines += [f"  {name:<9}{sentence}" for name, (_, sentence) in COMMANDS.items()]
+    lines += [f"  {name:<11}{sentence}" for name, (_, sentence) in COMMANDS.items()]
     return "\n".join([*lines, "", "python -m chain COMMAND --help tells a command's options.", ""])
 
 

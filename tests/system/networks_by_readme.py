@@ -46,6 +46,7 @@ def commands_of(directory: Path, port: int) -> dict[str, list[str]]:
     for line in (directory / "README.txt").read_text().splitlines():
         if line.startswith("python -m chain "):
             expanded = line.replace("$NETWORK", str(directory)).replace("--rpc-port 8545", f"--rpc-port {port}")
+            expanded = expanded.replace("--p2p-port 30333", "--p2p-port 0")
             arguments = shlex.split(expanded)[3:]
             rest = [] if arguments[0] == "run" else ["--rpc", f"http://127.0.0.1:{port}"]
             found[arguments[0]] = [*arguments, *rest]

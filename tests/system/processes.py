@@ -61,8 +61,8 @@ def run_command(
     return Finished(status=done.returncode, output=done.stdout, errors=done.stderr)
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "chain", *map(str, arguments)]
+def command(*arguments: object, module: str = "chain") -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def clean_environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -133,12 +133,16 @@ class RunningNode:
 
 
 def start_process(
-    directory: Path, *arguments: object, port: int = 0, environment: Mapping[str, str] | None = None
+    directory: Path,
+    *arguments: object,
+    port: int = 0,
+    environment: Mapping[str, str] | None = None,
+    module: str = "chain",
 ) -> RunningNode:
     """Start `run` on a data directory, logging lines, without waiting for anything."""
     log_path = directory.with_name(f"{directory.name}-{time.monotonic_ns()}.log")
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    line = command("run", "--data-dir", directory, "--rpc-port", port, "--quiet", *arguments)
+    line = command("run", "--data-dir", directory, "--rpc-port", port, "--quiet", *arguments, module=module)
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             line,
@@ -152,6 +156,14 @@ def start_process(
     return RunningNode(process=process, directory=directory, log_path=log_path)
 
 
+def wait_for_rpc(node: RunningNode) -> None:
+    """Wait until a node that was started answers."""
+    node.wait_until(lambda: _URL.search(node.log()) is not None, START_SECONDS, "RPC")
+    found = _URL.search(node.log())
+    assert found
+    node.url = found.group(1)
+
+
 @contextmanager
 def running_node(
     directory: Path, *arguments: object, port: int = 0, environment: Mapping[str, str] | None = None
@@ -159,10 +171,7 @@ def running_node(
     """A node whose RPC answers. It is killed at the end if the test has not ended it."""
     node = start_process(directory, *arguments, port=port, environment=environment)
     try:
-        node.wait_until(lambda: _URL.search(node.log()) is not None, START_SECONDS, "RPC")
-        found = _URL.search(node.log())
-        assert found
-        node.url = found.group(1)
+        wait_for_rpc(node)
         yield node
     finally:
         if node.process.poll() is None:
