@@ -153,7 +153,7 @@ class LocalNetwork:
         command += ["--genesis", str(self.directory / "genesis.json"), "--validator", str(key)]
         command += ["--rpc-port", str(rpc_port)]
         if speaks_to_others():
-            command += ["--p2p-host", "127.0.0.1", "--p2p-port", str(p2p_port)]
+            command += ["--p2p-host", "127.0.0.1", "--p2p-port", str(p2p_port), "--no-discovery"]
         for other in self.nodes:
             command += ["--peer", f"127.0.0.1:{await self._port_to(other)}"]
         if self.profile:

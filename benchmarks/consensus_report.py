@@ -22,7 +22,15 @@ def table(measured: Sequence[Measured]) -> str:
     lines = [_HEAD, "|---|---|" + "---|" * 11]
     for setting, stages in measured:
         lines += [_row(setting, stage) for stage in stages]
+    lines.append("\nCPU us per transfer and node by thread, those from 1 us on:")
+    for setting, stages in measured:
+        lines += [f"- {setting.name}, {stage.name}: {_threads(stage)}" for stage in stages]
     return "\n".join(lines)
+
+
+def _threads(stage: Stage) -> str:
+    spent = sorted(stage.cpu_ms_by_thread.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {1000 * each:.0f}" for name, each in spent if each >= 0.001)
 
 
 def _row(setting: Setting, stage: Stage) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.consensus_client import Client
 from benchmarks.consensus_offering import Order
-from benchmarks.processes import tree_cpu_seconds, tree_memory_peak_bytes
+from benchmarks.processes import cpu_seconds_by_thread, tree_cpu_seconds, tree_memory_peak_bytes
 
 SUSTAINED_SECONDS = 10.0
 SIGNED_BEYOND = 1.5  # of what the last stage's rate lets expect
@@ -58,6 +58,7 @@ class Stage:
     lowest_per_second: float | None  # over any ten seconds
     finality_seconds: dict[str, float]
     cpu_ms_per_transfer: float | None
+    cpu_ms_by_thread: dict[str, float]
     roles_cpu_ms_per_second: float
     sent_bytes_per_transfer: float | None
     memory_peak_mib: float | None  # the largest of the nodes so far
@@ -157,10 +158,11 @@ class Stages:
             drain_seconds=offer.drain_seconds,
         )
         self._tell(f"{name}: {'as many as are included' if rate is None else f'{rate:.0f}/s'} for {seconds:.0f} s")
-        cpu, roles_cpu, sent, started = self._cpu(), self._roles_cpu(), await target.sent_bytes(), time.monotonic()
+        sent, threads = await target.sent_bytes(), self._by_thread()
+        cpu, roles_cpu, started = self._cpu(), self._roles_cpu(), time.monotonic()
         told = await self._client.offer(order)
         took, cpu, roles_cpu = time.monotonic() - started, self._cpu() - cpu, self._roles_cpu() - roles_cpu
-        sent_after = await target.sent_bytes()
+        sent_after, threads_after = await target.sent_bytes(), self._by_thread()
         blocks, nodes = told["blocks"], max(1, len(target.node_pids))
         included = max(1, told["included"])
         carried = None if sent is None or sent_after is None else (sent_after - sent) / included / nodes
@@ -178,6 +180,10 @@ class Stages:
             lowest_per_second=_rounded(lowest_rate(blocks, told["seconds"]), 1),
             finality_seconds={name: round(value, 4) for name, value in told["finality"].items()},
             cpu_ms_per_transfer=round(cpu * 1000 / included / nodes, 4) if target.node_pids else None,
+            cpu_ms_by_thread={
+                name: round((at - threads.get(name, 0.0)) * 1000 / included / nodes, 4)
+                for name, at in sorted(threads_after.items())
+            },
             roles_cpu_ms_per_second=round(roles_cpu * 1000 / took, 1),
             sent_bytes_per_transfer=_rounded(carried, 1),
             memory_peak_mib=_rounded(None if memory is None else memory / 2**20, 1),
@@ -190,6 +196,14 @@ class Stages:
 
     def _cpu(self) -> float:
         return sum(tree_cpu_seconds(pid) for pid in self._target.node_pids)
+
+    def _by_thread(self) -> dict[str, float]:
+        """CPU seconds of all nodes' threads by name."""
+        total: dict[str, float] = {}
+        for pid in self._target.node_pids:
+            for name, spent in cpu_seconds_by_thread(pid).items():
+                total[name] = total.get(name, 0.0) + spent
+        return total
 
     def _roles_cpu(self) -> float:
         return sum(tree_cpu_seconds(pid) for pid in self._target.role_pids)

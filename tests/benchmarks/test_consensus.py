@@ -33,6 +33,7 @@ def stage(name: str, **changes: Any) -> Stage:
         "lowest_per_second": 1400.0,
         "finality_seconds": {"p50": 0.9, "p95": 1.3, "p99": 1.4, "max": 1.5},
         "cpu_ms_per_transfer": 0.12,
+        "cpu_ms_by_thread": {"chain": 0.05},
         "roles_cpu_ms_per_second": 0.0,
         "sent_bytes_per_transfer": None,
         "memory_peak_mib": 300.0,
@@ -90,6 +91,7 @@ def test_every_transfer_is_included_and_measured_and_no_process_is_left(tmp_path
         assert each["included_per_second"] > 0
         assert 0 < each["finality_seconds"]["p50"] <= each["finality_seconds"]["p99"]
         assert each["cpu_ms_per_transfer"] > 0
+        assert 0 < each["cpu_ms_by_thread"]["event loop"] <= each["cpu_ms_per_transfer"] * 1.1
         assert each["later_rounds"] == 0
         assert each["last_height"] > each["first_height"]
     assert stages["40/s"]["submitted"] == 120
