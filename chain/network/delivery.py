@@ -16,7 +16,7 @@ log = logging.getLogger("lyceum.network")
 Handler: TypeAlias = Callable[[Peer, Any], None]
 Answerer: TypeAlias = Callable[[Peer, Any], Awaitable[Message]]
 
-WRONG_POINTS: Final = 50  # what its owner finds invalid in a message: twice within some minutes is a ban
+WRONG_POINTS: Final = 60  # what its owner finds invalid in a message: twice within some minutes is a ban
 
 
 class Delivery:

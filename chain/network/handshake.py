@@ -152,6 +152,7 @@ async def dial(channel: Channel, own: Own, certificate_hash: bytes, expected: by
         if expected and theirs.node != expected:
             raise HandshakeFailed(f"it is node 0x{theirs.node.hex()}, where 0x{expected.hex()} was expected")
         _require_signature(answer.signature, theirs.node, _digest(_LISTENER, certificate_hash, mine, theirs))
+        _require_another(theirs, own)
         own.judge(theirs)
     except HandshakeFailed as error:
         await channel.send(encode(Verdict(reason=_shortened(error))))
@@ -173,6 +174,7 @@ async def listen(channel: Channel, own: Own, certificate_hash: bytes) -> Hello:
         await channel.send(encode(SignedHello(hello=mine, signature=signature)))
         proof = await _receive(channel, Proof)
         _require_signature(proof.signature, theirs.node, _digest(_DIALLER, certificate_hash, theirs, mine))
+        _require_another(theirs, own)
         own.judge(theirs)
     except Refused:
         raise
@@ -197,10 +199,14 @@ def _require_same_network(theirs: Hello, own: Own) -> None:
         raise HandshakeFailed(f"one speaks version {theirs.version} of the protocol, the other {PROTOCOL_VERSION}")
     if theirs.genesis != own.genesis:
         raise HandshakeFailed(f"one is of network {theirs.genesis.hex()[:16]}, the other {own.genesis.hex()[:16]}")
-    if theirs.node == address_of(own.key):
-        raise ToItself("a node does not talk to itself")
     if theirs.port > PORT_MAX:
         raise InvalidHandshake(f"{theirs.port} is no port")
+
+
+def _require_another(theirs: Hello, own: Own) -> None:
+    """Asked after the proof, so that it is the dialler who knows that it has called itself."""
+    if theirs.node == address_of(own.key):
+        raise ToItself("a node does not talk to itself")
 
 
 def _digest(role: bytes, certificate_hash: bytes, dialler: Hello, listener: Hello) -> bytes:

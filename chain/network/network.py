@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from chain.crypto import address_of
-from chain.network.book import AddressBook
+from chain.network.book import Address, AddressBook
 from chain.network.delivery import Answerer, Delivery, Handler, count
 from chain.network.discovery import Discovery
-from chain.network.handshake import Hello, Own
+from chain.network.handshake import HandshakeFailed, Hello, Own
 from chain.network.identity import make_credentials
 from chain.network.listener import Listener
 from chain.network.memory import Memory
@@ -21,7 +21,7 @@ from chain.network.messages import GetPeers, Kind, Message
 from chain.network.outbound import Outbound
 from chain.network.peer import BLAME_MAX, Peer
 from chain.network.ranges import is_local
-from chain.network.roster import Connected, Roster
+from chain.network.roster import Roster
 from chain.network.settings import NetworkSettings, parse_peer
 from chain.network.standing import Standing
 from chain.network.websocket import CLOSE_S, Socket
@@ -55,6 +55,7 @@ class Network:
         self.answer(GetPeers, self._discovery.answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None]
+        self._closing = False
 
     # ----------------------------------------------------------------------------------------------- what others use
 
@@ -118,7 +119,7 @@ class Network:
     async def run(self) -> None:
         """Keep the slots filled and the connections alive, until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._closing:
             now = loop.time()
             for peer in self.peers():
                 peer.look_alive(now, self.settings.keepalive_s, self.settings.idle_s)
@@ -132,6 +133,7 @@ class Network:
 
     async def close(self) -> None:
         """End all connections, and remember who was there."""
+        self._closing = True
         if self._listener is not None:
             await self._listener.close()
             self._delivery.close()
@@ -184,9 +186,9 @@ class Network:
     def _own_inbound(self, host: str) -> Own:
         return self._own(lambda hello: self._roster.judge(hello.node, host, inbound=True, given=False))
 
-    async def _live_outbound(self, socket: Socket, hello: Hello, host: str, port: int) -> None:
-        self.book.hear(host, port, hello.node, host)
-        await self._live(self._peer(socket, hello, host, port, inbound=False))
+    async def _live_outbound(self, socket: Socket, hello: Hello, host: str, address: Address) -> None:
+        self.book.hear(host, address.port, hello.node, host)
+        await self._live(self._peer(socket, hello, host, address.port, inbound=False), given=address.given)
 
     async def _live_inbound(self, socket: Socket, hello: Hello, host: str) -> None:
         announced = hello.host.decode("ascii", errors="replace") or host
@@ -194,7 +196,10 @@ class Network:
             log.debug("0x%s says that it listens at %s:%d", hello.node.hex(), announced, hello.port)
         peer = self._peer(socket, hello, host, hello.port, inbound=True)
         peer.listens_at = announced
-        await asyncio.wait((self._start(self._live(peer)),))
+        try:
+            await self._live(peer)
+        except Exception as error:
+            self._fail(error)
 
     def _blame_host(self, host: str, reason: str) -> None:
         """Somebody there, who has not proved who it is, sent what no honest node sends."""
@@ -206,11 +211,12 @@ class Network:
         most = self.settings.queue_bytes_max
         return Peer(self, socket, node=hello.node, host=host, port=port, inbound=inbound, queue_bytes_max=most)
 
-    async def _live(self, peer: Peer) -> None:
+    async def _live(self, peer: Peer, *, given: bool = False) -> None:
         """A connection from its handshake to its end."""
         try:
-            displaced = self._roster.displaced_by(peer)
-        except Connected as error:
+            self._roster.judge(peer.id, peer.host, inbound=peer.inbound, given=given)  # again: others may have come
+            displaced = self._roster.get(peer.id)
+        except HandshakeFailed as error:
             peer.cut(str(error))
         else:
             if displaced is not None:
@@ -231,7 +237,11 @@ class Network:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A connection has ended; if by an error of ours, `run` raises it."""
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
             self._failed.set_exception(error)
 
 

@@ -30,7 +30,7 @@ class Outbound:
         roster: Roster,
         standing: Standing,
         own: Callable[[Callable[[Hello], None]], Own],
-        live: Callable[[Socket, Hello, str, int], Awaitable[None]],
+        live: Callable[[Socket, Hello, str, Address], Awaitable[None]],
     ) -> None:
         """`own(judge)` is this node's side of a handshake; `live` has a connection until it ends."""
         self._settings = settings
@@ -108,4 +108,4 @@ class Outbound:
     async def _lives(self, socket: Socket, hello: Hello, host: str, address: Address) -> None:
         address.dialling = False
         self._book.succeeded(address, hello.node)
-        await self._live(socket, hello, host, address.port)
+        await self._live(socket, hello, host, address)

@@ -63,13 +63,6 @@ class Roster:
         if sum(1 for p in self._peers.values() if p.inbound is inbound and network_range(p.host) == reach) >= most:
             raise HandshakeFailed(f"all {most} slots for {reach} are taken")
 
-    def displaced_by(self, peer: Peer) -> Peer | None:
-        """The connection that must end before this one is entered. Raises Connected if that one stays."""
-        existing = self._peers.get(peer.id)
-        if existing is not None and not self._replaces(existing, peer.inbound):
-            raise Connected("connected already")
-        return existing
-
     def enter(self, peer: Peer) -> None:
         assert peer.id not in self._peers
         self._peers[peer.id] = peer

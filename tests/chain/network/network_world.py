@@ -50,6 +50,7 @@ class World:
         self._networks: list[Network] = []
         self._runs: dict[Network, asyncio.Task[None]] = {}
         self._sessions: list[aiohttp.ClientSession] = []
+        self._sockets: list[Socket] = []  # one that nobody holds is closed
 
     async def node(self, number: int, *peers: str | Network, genesis: bytes = GENESIS, **choices: Any) -> Network:
         """A node that listens and runs; the same number is the same node key and directory."""
@@ -69,20 +70,20 @@ class World:
         self._networks.append(network)
         return network
 
-    async def run(self, network: Network) -> None:
-        await network.start()
+    async def adopt(self, network: Network) -> None:
+        """Run a node that was started."""
         self._runs[network] = asyncio.create_task(network.run())
 
     async def stop(self, network: Network) -> None:
         """Close a node; raises what made its `run` end before."""
         self._networks.remove(network)
         run = self._runs.pop(network, None)
-        await network.close()
         if run is not None:
             run.cancel()
             (error,) = await asyncio.gather(run, return_exceptions=True)
             if not isinstance(error, asyncio.CancelledError):
                 raise error or AssertionError("a network stopped running")
+        await network.close()
 
     async def close(self) -> None:
         for network in list(self._networks):
@@ -107,7 +108,8 @@ class World:
         assert connection is not None
         assert connection.transport is not None
         certificate = connection.transport.get_extra_info("ssl_object").getpeercert(True)
-        return Socket(upgraded, connection.transport), sha256(certificate)
+        self._sockets.append(Socket(upgraded, connection.transport))
+        return self._sockets[-1], sha256(certificate)
 
 
 def over_sockets(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
