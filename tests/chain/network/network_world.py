@@ -86,6 +86,8 @@ class World:
         await network.close()
 
     async def close(self) -> None:
+        for socket in self._sockets:
+            socket._transport.abort()
         for network in list(self._networks):
             await self.stop(network)
         for session in self._sessions:
