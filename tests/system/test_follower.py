@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -17,18 +17,17 @@ import numpy as np
 import pytest
 
 from chain import evaluations
-from chain.blobs import BlobStore
 from chain.cli.main import main
 from chain.codec import decode_block
 from chain.datadir import DataDirectoryDamaged
 from chain.development import BLOBS_NAME, GENESIS_NAME
 from chain.evaluations import Evaluations, SettledOtherwise
 from chain.executor import Chain
-from chain.node_directory import open_blobs, take_in_blobs
 from chain.genesis import parse_genesis
 from chain.intake import decode_committed
 from chain.learning_store import read_round, read_task, read_tasks
 from chain.node import Committed
+from chain.node_directory import open_blobs, take_in_blobs
 from chain.store import Store
 from learning.backends import Int32Array, Int64Array, UInt8Array
 from learning.evaluation import Evaluator
@@ -40,7 +39,7 @@ pytestmark = pytest.mark.system
 class Follower:
     """A chain and evaluations of its own, fed with another directory's blocks."""
 
-    def __init__(self, directory: Path, source: Path) -> None:
+    def __init__(self, directory: Path, source: Path, *, has_updates: bool = True) -> None:
         genesis = parse_genesis((source / GENESIS_NAME).read_bytes())
         self.store = Store.open(directory, create=True, genesis=genesis.hash)
         self.chain = Chain(self.store, genesis)
@@ -48,19 +47,21 @@ class Follower:
         self.evaluations = Evaluations(self.chain, self.blobs)
         self._source = Store.open(source, create=False)
         take_in_blobs(self.blobs, source / BLOBS_NAME)
-        self._take_updates(open_blobs(source))
+        self._source_blobs = open_blobs(source)
+        if has_updates:
+            self.take_updates()
 
-    def _take_updates(self, from_: BlobStore) -> None:
+    def take_updates(self) -> None:
         """What miners uploaded; heads stay behind."""
         for entry in read_tasks(self._source):
             rounds = (read_round(self._source, entry.task, number) for number in range(entry.clock.rounds))
             for update in (update for round_ in rounds if round_ for update in round_.updates):
-                data = from_.get(update.sealed_root)
+                data = self._source_blobs.get(update.sealed_root)
                 if data is not None:
                     self.blobs.put(update.sealed_root, data)
 
-    async def follow(self, *, patiently: bool) -> None:
-        """Take every block; patiently: not the next one before what is due has been judged."""
+    async def follow(self, *, patiently: bool, afterwards: Callable[[], None] | None = None) -> None:
+        """Take every block; patiently: not the next one before what is due has been judged. `afterwards` is called then."""
         judging = asyncio.create_task(self.evaluations.run())
         try:
             for height in range(1, (self._source.tip() or 0) + 1):
@@ -71,6 +72,9 @@ class Follower:
                 self.evaluations.committed(Committed(prepared=prepared, finality_ms=0.0))
                 await self._let_work(judging, patiently)
             await self._let_work(judging, patiently=True)
+            if afterwards:
+                afterwards()
+                await self._let_work(judging, patiently=True)
         finally:
             judging.cancel()
             await asyncio.gather(judging, return_exceptions=True)
@@ -91,12 +95,41 @@ class Follower:
 
 
 @contextmanager
-def following(directory: Path, source: Path) -> Iterator[Follower]:
-    follower = Follower(directory, source)
+def following(directory: Path, source: Path, *, has_updates: bool = True) -> Iterator[Follower]:
+    follower = Follower(directory, source, has_updates=has_updates)
     try:
         yield follower
     finally:
         follower.close()
+
+
+def test_a_follower_tells_which_blobs_it_lacks_and_judges_once_they_have_come(
+    short_chain: Path, tmp_path: Path
+) -> None:
+    lacked: dict[tuple[bytes, int], tuple[bytes, ...]] = {}
+
+    def seek(task: bytes, number: int, height: int, roots: tuple[bytes, ...]) -> None:
+        lacked[task, number] = roots
+
+    with following(tmp_path / "follower", short_chain, has_updates=False) as follower:
+
+        def blobs_come() -> None:
+            settled = [key for key in lacked if lacked[key]]
+            assert settled
+            assert not follower.evaluations.records
+            assert follower.evaluations.status()["missingBlobs"]
+            follower.take_updates()
+            follower.evaluations.blobs_came()
+
+        follower.evaluations.seekers.append(seek)
+        asyncio.run(follower.follow(patiently=True, afterwards=blobs_come))
+        (entry,) = read_tasks(follower.store)
+        state = read_task(follower.store, entry.task)
+        assert state is not None
+        assert len(follower.evaluations.records) >= state.settled
+        assert not any(lacked.values())
+        assert not follower.evaluations.status()["missingBlobs"]
+        assert follower.blobs.has(state.head)
 
 
 class WrongInOneBit(Evaluator):
