@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from consensus.actions import Timeouts
 from consensus.events import Step
 from consensus.rules import State
-from consensus.timeouts import Pace, PaceSettings, first_pace, timeouts_of, with_proposal, with_quorum
+from consensus.timeouts import Pace, PaceSettings, timeouts_of, with_proposal, with_quorum
 
 ROUNDS_MAX = 8  # of a height whose starts are kept
 
@@ -19,14 +19,11 @@ class RoundTimes:
 
     settings: PaceSettings
     clock_ms: Callable[[], int]
-    pace: Pace = field(init=False)
+    pace: Pace = field(default_factory=Pace)
     _starts_ms: dict[int, int] = field(default_factory=dict)
     _proposed: dict[int, None] = field(default_factory=dict)
     _place: tuple[int, int, Step] | None = None
     _place_ms: int = 0
-
-    def __post_init__(self) -> None:
-        self.pace = first_pace(self.settings)
 
     def start_height(self) -> Timeouts:
         """The timeouts of the height that starts now."""

@@ -25,7 +25,7 @@ def build_status(
         height=height,
         round=state.round,
         oldest_block=oldest_block,
-        votes=known_votes(votes, state.validators),
+        votes=known_votes(votes, state),
         proposals=tuple(sorted(held, reverse=True)[:STATUS_PROPOSALS_MAX]),
     )
 
@@ -43,5 +43,5 @@ def help_with(peer: bytes, status: Status, votes: tuple[Vote, ...], state: State
     actions: list[Action] = [
         Send(peers=(peer,), message=proposals.whole(offer)) for _, offer in lacks[:HELP_PROPOSALS_MAX]
     ]
-    actions += lacking_votes(peer, votes, state.validators, status.votes)
+    actions += lacking_votes(peer, votes, state, status.votes)
     return actions

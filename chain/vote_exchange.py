@@ -13,7 +13,9 @@ from typing import Final, TypeAlias
 from chain.network.messages import STATUS_VOTES_MAX, VOTES_MAX, KnownVotes, Votes
 from chain.replica_events import BLAME_FATAL, Blame, Send
 from consensus.codec import InvalidEncoding, decode_vote, encode_vote
-from consensus.types import Round, ValidatorSet, Vote, Voter
+from consensus.rules import State
+from consensus.types import ValidatorSet, Vote, Voter
+from consensus.votes import EMPTY
 
 Recover: TypeAlias = Callable[[Sequence[tuple[bytes, bytes]]], "list[bytes | None]"]
 """(message, signature) pairs -> the addresses whose keys have signed them, None where none has."""
@@ -30,10 +32,20 @@ Known: TypeAlias = tuple[int, int, int, "bytes | None", bytes]
 
 @dataclass(slots=True)
 class _Seen:
-    """A verified vote: its encoding and the peers known to have it."""
+    """A verified vote, its encoding, and the peers known to have it."""
 
+    vote: Vote
     encoded: bytes
     holders: set[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came of a peer's votes: those for consensus, the greatest height among all, and what is wrong with one."""
+
+    votes: tuple[Vote, ...] = ()
+    greatest: int = 0
+    blame: Blame | None = None
 
 
 @dataclass(slots=True)
@@ -52,57 +64,63 @@ class VoteExchange:
     _ahead: dict[bytes, int] = field(default_factory=dict)
     _outgoing: list[_Seen] = field(default_factory=list)
 
-    def start_height(self, height: int, validators: ValidatorSet) -> None:
-        """Keep what is of this height (it came early) and of the next, and forget the rest."""
+    def start_height(self, height: int, validators: ValidatorSet) -> tuple[Vote, ...]:
+        """The votes of this height that came early, for consensus. What is of earlier heights is forgotten."""
         self.height, self.validators, self.next_validators = height, validators, None
         self._seen = {known: seen for known, seen in self._seen.items() if known[0] >= height}
         self._by_encoding = {seen.encoded: seen for seen in self._seen.values()}
         self._in_slot = {slot: count for slot, count in self._in_slot.items() if slot[0] >= height}
-
-    def of_height(self) -> list[Vote]:
-        """The votes of this height that came before it started here."""
-        return [decode_vote(seen.encoded) for known, seen in self._seen.items() if known[0] == self.height]
+        early = [seen.vote for known, seen in self._seen.items() if known[0] == height]
+        return tuple(vote for vote in early if validators.power(vote.voter))
 
     def tick(self) -> None:
         self._checks, self._ahead = {}, {}
 
     # ------------------------------------------------------------------------------------------------- coming in
 
-    def take(self, peer: bytes, encoded: Iterable[bytes], round_: Round) -> tuple[list[Vote], int, Blame | None]:
-        """The verified votes among those of a peer that are new; the greatest height among all; what is wrong."""
+    def take(self, peer: bytes, encoded: Iterable[bytes], state: State | None) -> Taken:
+        """A peer's votes. Those for consensus are of this height, verified, and new, or not in its book (any more)."""
         fresh: dict[Known, tuple[bytes, Vote]] = {}
+        again: list[Vote] = []
         greatest = 0
         for raw in encoded:
-            seen = self._by_encoding.get(raw)
-            if seen is not None:
-                seen.holders.add(peer)
-                continue
             try:
-                vote = decode_vote(raw)
+                vote = self._known_again(peer, raw) or decode_vote(raw)
             except InvalidEncoding as error:
-                return [], 0, Blame(peer=peer, points=BLAME_FATAL, reason=f"a vote that is none: {error}")
+                return Taken(blame=_blame(peer, f"a vote that is none: {error}"))
             greatest = max(greatest, vote.height)
             if vote.height != self.height and vote.height != self.height + 1:
                 continue
-            if not self._is_voter(vote):
-                continue  # who is a height behind passes on votes of members of the set before
-            if self._is_worth_checking(peer, vote, round_):
-                fresh[_known(vote)] = raw, vote
+            seen = self._seen.get(_known(vote))
+            if seen is not None:  # perhaps signed once more: one signature is enough
+                seen.holders.add(peer)
+                if vote.height == self.height and not _is_counted(seen.vote, state):
+                    again.append(seen.vote)
+            elif self._is_voter(vote):
+                if self._is_worth_checking(peer, vote, state):
+                    fresh[_known(vote)] = raw, vote
+            elif vote.height == self.height:
+                return Taken(blame=_blame(peer, f"a vote of {vote.voter.hex()}, who is no validator"))
         good, blame = self._verify(peer, fresh)
-        return good, greatest, blame
+        votes = [vote for vote in (*again, *good) if vote.height == self.height]
+        return Taken(votes=tuple(votes), greatest=greatest, blame=blame)
+
+    def _known_again(self, peer: bytes, raw: bytes) -> Vote | None:
+        seen = self._by_encoding.get(raw)
+        if seen is None:
+            return None
+        seen.holders.add(peer)
+        return seen.vote
 
     def _is_voter(self, vote: Vote) -> bool:
         validators = self.validators if vote.height == self.height else self.next_validators or self.validators
         return validators is not None and validators.power(vote.voter) > 0
 
-    def _is_worth_checking(self, peer: bytes, vote: Vote, round_: Round) -> bool:
-        seen = self._seen.get(_known(vote))
-        if seen is not None:  # signed once more: one signature is enough
-            seen.holders.add(peer)
+    def _is_worth_checking(self, peer: bytes, vote: Vote, state: State | None) -> bool:
+        if self._in_slot.get((*vote.slot, vote.voter), 0) >= BLOCKS_PER_SLOT_MAX and not _is_supported(vote, state):
             return False
-        if self._in_slot.get((*vote.slot, vote.voter), 0) >= BLOCKS_PER_SLOT_MAX:
-            return False
-        if vote.round > (round_ if vote.height == self.height else 0) + ROUNDS_AHEAD:
+        current = state.round if state and state.height == vote.height else 0
+        if vote.round > current + ROUNDS_AHEAD:
             if self._ahead.get(vote.voter, 0) >= VOTES_AHEAD_MAX or len(self._seen) >= SEEN_MAX:
                 return False
             self._ahead[vote.voter] = self._ahead.get(vote.voter, 0) + 1
@@ -120,16 +138,14 @@ class VoteExchange:
         blame = None
         for (raw, vote), signer in zip(fresh.values(), self.recover(signed), strict=True):
             if signer != vote.voter:
-                blame = Blame(
-                    peer=peer, points=BLAME_FATAL, reason=f"a vote of {vote.voter.hex()} that it did not sign"
-                )
+                blame = _blame(peer, f"a vote of {vote.voter.hex()} that it did not sign")
                 continue
             self._add(vote, raw, {peer})
             good.append(vote)
         return good, blame
 
     def _add(self, vote: Vote, encoded: bytes, holders: set[bytes]) -> None:
-        seen = _Seen(encoded=encoded, holders=holders)
+        seen = _Seen(vote=vote, encoded=encoded, holders=holders)
         self._seen[_known(vote)] = self._by_encoding[encoded] = seen
         slot = (*vote.slot, vote.voter)
         self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
@@ -171,31 +187,59 @@ class VoteExchange:
         self._checks.pop(peer, None)
 
 
-def known_votes(votes: Iterable[Vote], validators: ValidatorSet) -> tuple[KnownVotes, ...]:
-    """What Status says of votes, the latest rounds first, as many as fit."""
-    places = {voter: index for index, (voter, _) in enumerate(validators.members)}
+def known_votes(votes: Iterable[Vote], state: State) -> tuple[KnownVotes, ...]:
+    """What Status says of votes, as many as fit."""
+    members = state.validators.members
+    places = {voter: index for index, (voter, _) in enumerate(members)}
     bits: dict[tuple[int, int, bytes], bytearray] = {}
-    for vote in votes:
-        row = bits.setdefault(_row(vote), bytearray((len(places) + 7) // 8))
+    for vote in _by_worth(votes, state):
+        row = bits.setdefault(_row(vote), bytearray((len(members) + 7) // 8))
         place = places[vote.voter]
         row[place // 8] |= 1 << place % 8
-    newest = sorted(bits, reverse=True)[:STATUS_VOTES_MAX]
-    return tuple(KnownVotes(round=row[0], kind=row[1], block_id=row[2], voters=bytes(bits[row])) for row in newest)
+    rows = list(bits.items())[:STATUS_VOTES_MAX]
+    return tuple(KnownVotes(round=row[0], kind=row[1], block_id=row[2], voters=bytes(known)) for row, known in rows)
 
 
-def lacking_votes(
-    peer: bytes, votes: Iterable[Vote], validators: ValidatorSet, known: Iterable[KnownVotes]
-) -> list[Send]:
-    """The votes that a peer's Status does not name, the latest rounds first."""
-    places = {voter: index for index, (voter, _) in enumerate(validators.members)}
+def lacking_votes(peer: bytes, votes: Iterable[Vote], state: State, known: Iterable[KnownVotes]) -> list[Send]:
+    """The votes that a peer's Status does not name."""
+    places = {voter: index for index, (voter, _) in enumerate(state.validators.members)}
     rows = {(row.round, row.kind, row.block_id): row.voters for row in known}
 
     def is_known(vote: Vote) -> bool:
         place, row = places[vote.voter], rows.get(_row(vote), b"")
         return place // 8 < len(row) and bool(row[place // 8] >> place % 8 & 1)
 
-    lacks = sorted((vote for vote in votes if not is_known(vote)), key=_row, reverse=True)[:HELP_VOTES_MAX]
+    lacks = _by_worth((vote for vote in votes if not is_known(vote)), state)[:HELP_VOTES_MAX]
     return _frames((peer,), tuple(encode_vote(vote) for vote in lacks))
+
+
+def _by_worth(votes: Iterable[Vote], state: State) -> list[Vote]:
+    """First what stands behind a block that may be locked or decided, then the latest rounds."""
+
+    def worth(vote: Vote) -> tuple[bool, tuple[int, int, bytes]]:
+        return _is_supported(vote, state), _row(vote)
+
+    return sorted(votes, key=worth, reverse=True)
+
+
+def _is_counted(vote: Vote, state: State | None) -> bool:
+    """Whether a verified vote is in the book, or of no use to it; it drops those of rounds far ahead to make room."""
+    if state is None or state.height != vote.height:
+        return True
+    tally = state.book.tallies.get((vote.round, vote.kind), EMPTY)
+    if any((other.voter, other.block_id) == (vote.voter, vote.block_id) for other in tally.others):
+        return True
+    first = tally.votes.get(vote.voter)
+    if first is None:
+        return False
+    # A contradiction has been reported already, and it counts only once others stand behind its block.
+    return first.block_id == vote.block_id or not _is_supported(vote, state)
+
+
+def _is_supported(vote: Vote, state: State | None) -> bool:
+    if state is None or state.height != vote.height or vote.block_id is None:
+        return False
+    return state.book.is_supported(vote.round, vote.block_id)
 
 
 def _frames(peers: tuple[bytes, ...], encoded: tuple[bytes, ...]) -> list[Send]:
@@ -209,3 +253,7 @@ def _row(vote: Vote) -> tuple[int, int, bytes]:
 
 def _known(vote: Vote) -> Known:
     return (*vote.slot, vote.block_id, vote.voter)
+
+
+def _blame(peer: bytes, reason: str) -> Blame:
+    return Blame(peer=peer, points=BLAME_FATAL, reason=reason)

@@ -5,6 +5,7 @@ height, so that at last everyone waits long enough. What came, and how long it t
 
     timeout of round r = (allowance + 2 * the longest of the last 16 times) * (1 + r / 2)
 
+Until eight have been observed, a time that is assumed counts among them.
 The longest time covers one slow node in a set; two times it a network that has just become slower. A message that came
 after its timeout counts too, by which timeouts that are too short are found.
 """
@@ -17,30 +18,25 @@ from typing import Final
 from consensus.actions import Timeouts
 
 TIMES_MAX: Final = 16
+TIMES_ENOUGH: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceSettings:
-    """Bounds of the timeouts of round 0, and what is taken for the first times, in milliseconds."""
+    """Bounds of the timeouts of round 0, and the time that is assumed at first, in milliseconds."""
 
     allowance_ms: int = 150  # also the least timeout: a busy machine's hiccups
     propose_ms_max: int = 10_000
     votes_ms_max: int = 5_000
-    first_ms: int = 500
+    first_ms: int = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """The last times, in milliseconds: of proposals from their round's start, of quorums from the own vote."""
 
-    proposals_ms: tuple[int, ...]
-    quorums_ms: tuple[int, ...]
-
-
-def first_pace(settings: PaceSettings) -> Pace:
-    """What is assumed before anything came; it is forgotten as times are observed."""
-    times = (settings.first_ms,) * TIMES_MAX
-    return Pace(proposals_ms=times, quorums_ms=times)
+    proposals_ms: tuple[int, ...] = ()
+    quorums_ms: tuple[int, ...] = ()
 
 
 def with_proposal(pace: Pace, took_ms: int) -> Pace:
@@ -55,8 +51,8 @@ def with_quorum(pace: Pace, took_ms: int) -> Pace:
 
 def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
     """The timeouts for the next height."""
-    propose_ms = min(settings.propose_ms_max, settings.allowance_ms + 2 * max(pace.proposals_ms))
-    votes_ms = min(settings.votes_ms_max, settings.allowance_ms + 2 * max(pace.quorums_ms))
+    propose_ms = min(settings.propose_ms_max, _length_ms(pace.proposals_ms, settings))
+    votes_ms = min(settings.votes_ms_max, _length_ms(pace.quorums_ms, settings))
     return Timeouts(
         propose_ms=propose_ms,
         propose_step_ms=propose_ms // 2,
@@ -65,3 +61,9 @@ def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
         precommit_ms=votes_ms,
         precommit_step_ms=votes_ms // 2,
     )
+
+
+def _length_ms(times_ms: tuple[int, ...], settings: PaceSettings) -> int:
+    if len(times_ms) < TIMES_ENOUGH:
+        times_ms = (*times_ms, settings.first_ms)
+    return settings.allowance_ms + 2 * max(times_ms)
