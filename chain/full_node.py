@@ -27,7 +27,9 @@ from chain.node_directory import (
     take_in_blobs,
 )
 from chain.service import Service
+from chain.settlement_gate import SettlementGate
 from chain.statetree import warm
+from chain.sync_progress import progress_of
 from chain.validator import Validator
 from learning.evaluation import self_test
 from rpc.limits import LOCAL_HOSTS, Settings
@@ -90,6 +92,8 @@ class FullNode:
             else None
         )
         self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations, self.keeper)
+        self.progress = self.service.progress = progress_of(self.node)
+        self.node.gate = SettlementGate(self.chain, self.evaluations, lambda: self.node.replica.highest - 1)
         if self.networking:
             self.service.network = self.networking.network
         self.validator = Validator(self.chain, self.blobs, self.evaluations, self.intake, key) if key else None
@@ -135,6 +139,7 @@ class FullNode:
                 group.create_task(self.node.run())
                 group.create_task(self.evaluations.run())
                 group.create_task(self.keeper.run())
+                group.create_task(self.progress.run())
                 if self.networking:
                     group.create_task(self.networking.run())
         except ExceptionGroup as failures:

@@ -38,7 +38,7 @@ from chain.replica_events import (
     Tick,
 )
 from chain.threads import workers
-from chain.types import Header
+from chain.types import Block, Header
 from chain.vote_signatures import sign_vote
 from chain.votelog_file import VoteLog
 from consensus import votelog
@@ -66,6 +66,13 @@ class Transport(Protocol):
 
     def blame(self, peer: bytes, points: int, reason: str) -> None:
         """Hold something against a peer."""
+
+
+class Gate(Protocol):
+    """What fetched blocks wait for."""
+
+    async def before(self, block: Block) -> None:
+        """Return when the block may be committed; raise what stops the node."""
 
 
 class NoTransport:
@@ -116,6 +123,7 @@ class Node:
         self.followers: list[Callable[[Committed], None]] = []
         self.accusers: list[Callable[[Equivocation], None]] = []
         self.transport: Transport = transport or NoTransport()
+        self.gate: Gate | None = None
         self._vote_log = vote_log
         self._blocks = BlockWorker(chain)
         self._syncs = workers(1, "votes")
@@ -297,6 +305,8 @@ class Node:
     async def _commit(self, decided: CommitBlock) -> None:
         """Store the decided block, and tell everyone."""
         started_ms = self.replica.height_started_ms
+        if self.gate and not decided.live:
+            await self.gate.before(decided.block)
         prepared, self._tip = await self._blocks.commit(decided, self._tip)
         self.intake.committed(prepared.transactions)
         finality_ms = float(_clock_ms() - started_ms) if decided.live else 0.0

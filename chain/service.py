@@ -20,6 +20,7 @@ from chain.node import Committed, Node
 from chain.parameters import Parameters
 from chain.recent_values import UNKNOWN, RecentValues
 from chain.state import View
+from chain.sync_progress import SyncProgress
 from chain.transactions import Transaction, decode, fill_in_sender
 from chain.types import Block, Header, Receipt
 from chain.validator_status import validator_statuses
@@ -60,6 +61,7 @@ class Service:
         self._evaluations = evaluations
         self._keeper = keeper
         self.network: PeerNetwork | None = None  # set once, where the node has one
+        self.progress: SyncProgress | None = None  # likewise
         self._tip = Tip(header=chain.tip, hash=chain.tip_hash)
         self._blocks: OrderedDict[int, Block] = OrderedDict()
         self._receipts: OrderedDict[int, tuple[Receipt, ...]] = OrderedDict()
@@ -213,7 +215,7 @@ class Service:
     # -------------------------------------------------------------------------------------------------- the node
 
     def syncing(self) -> Syncing | None:
-        return None
+        return self.progress.syncing() if self.progress else None
 
     def peer_count(self) -> int:
         return len(self.network.peers()) if self.network else 0

@@ -210,6 +210,8 @@ def announce(text: str, *, live: bool) -> None:
 
 
 def log_block(committed: Committed) -> None:
+    if not committed.live:
+        return  # many a second: how far it has got is told instead
     header = committed.header
     log.info(
         "block %d: %d transactions, %.0f ms to finality, 0x%s",

@@ -17,6 +17,7 @@ WIDTH_MIN = 20
 ROUNDS_SHOWN = 8  # and more where the terminal is high
 ROUNDS_SHOWN_MIN = 3
 BAR_WIDTH_MAX = 40
+SYNC_BAR_WIDTH = 20
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 TITLE, LABEL, GOOD, BAD, PLAIN = "bold", "dim", "green", "red", ""
 PHASES = {Phase.REVEAL: "reveal", Phase.OPEN: "open shards", Phase.COMMIT: "commit", Phase.HOLD: "hold"}
@@ -67,7 +68,18 @@ def _chain(snapshot: Snapshot, now: float) -> list[Text]:
     )
     name = Text(f"Lyceum {VERSION}  ", TITLE)
     place = _fields([("chain", str(snapshot.chain_id), PLAIN), ("RPC and explorer", snapshot.url, TITLE)])
-    return [Text.assemble(name, place), line]
+    return [Text.assemble(name, place), line, *_catching_up(snapshot)]
+
+
+def _catching_up(snapshot: Snapshot) -> list[Text]:
+    """A bar while blocks are fetched, nothing in step."""
+    progress = snapshot.catching_up
+    if progress is None:
+        return []
+    bar = _bar(min(1.0, progress.part), SYNC_BAR_WIDTH)
+    return [
+        Text.assemble(("catching up ", LABEL), (bar, GOOD), "·" * (SYNC_BAR_WIDTH - len(bar)), f" {progress.text()}")
+    ]
 
 
 def _fields(fields: Sequence[tuple[str, str, str]]) -> Text:

@@ -18,6 +18,7 @@ from chain.learning_state import Fate, Round, RoundStatus, TaskEntry, TaskStatus
 from chain.learning_store import read_round, read_spec, read_tasks
 from chain.node import Committed
 from chain.state import View
+from chain.sync_progress import Progress
 from chain.tasks import parse_spec
 from learning.record import Record
 
@@ -87,6 +88,7 @@ class Snapshot:
     updates: tuple[UpdateLine, ...]  # of the last of them
     balances: tuple[tuple[str, int], ...]
     warning: str  # the last one that was logged lately, or nothing
+    catching_up: Progress | None = None  # None: in step with peers
 
 
 class LastWarning(logging.Handler):
@@ -128,7 +130,8 @@ class Watcher:
         self._block_at = time.monotonic()
         self._transactions += count
         self._recent.append((self._block_at, count))
-        self._finality.append(committed.finality_ms)
+        if committed.live:
+            self._finality.append(committed.finality_ms)
 
     def snapshot(self) -> Snapshot:
         node, view = self._node, self._node.service.state()
@@ -156,6 +159,7 @@ class Watcher:
             updates=self._update_lines(last) if last else (),
             balances=self._balances(last),
             warning=self._warnings.text(),
+            catching_up=node.progress.now(),
         )
 
     def _rate(self) -> float:
