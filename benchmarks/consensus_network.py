@@ -103,8 +103,9 @@ class LocalNetwork:
                 raise RuntimeError(f"{node.folder.name} has ended:\n{node.log()[-3000:]}")
 
     async def sent_bytes(self) -> int | None:
-        """What the nodes have sent to each other since their start, by their own count."""
-        return None
+        """What the nodes have sent on the connections that they have with each other, by their own count."""
+        statuses = await asyncio.gather(*(call(node.url, "learn_status") for node in self.loaded))
+        return sum(int(peer["bytesOut"]) for status in statuses for peer in status["network"]["peers"])
 
     async def stop(self) -> None:
         """End every process as Ctrl-C would; their directories stay until the end of the context."""

@@ -12,14 +12,15 @@ from benchmarks.consensus_targets import Measured, Verdict
 
 _HEAD = (
     "| network | load | offered/s | included/s (lowest 10 s) | finality p50 | p95 | p99 | CPU ms per transfer and node "
-    "| bytes sent per transfer and node | memory peak MiB | blocks | s per block | after round 0 |"
+    "| bytes sent per transfer and node | memory peak MiB | blocks | s per block | after round 0 "
+    "| cores that others took |"
 )
 _VERDICTS = {True: "met", False: "NOT MET", None: "not judged"}
 
 
 def table(measured: Sequence[Measured]) -> str:
     """A row for each stage; finality in seconds from submission."""
-    lines = [_HEAD, "|---|---|" + "---|" * 11]
+    lines = [_HEAD, "|---|---|" + "---|" * 12]
     for setting, stages in measured:
         lines += [_row(setting, stage) for stage in stages]
     lines.append("\nCPU us per transfer and node by thread, those from 1 us on:")
@@ -50,6 +51,7 @@ def _row(setting: Setting, stage: Stage) -> str:
         str(stage.last_height - stage.first_height + 1),
         f"{stage.block_seconds:.2f}",
         _or_dash(stage.later_rounds, "{}"),
+        f"{stage.others_busy:.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
 

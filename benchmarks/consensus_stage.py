@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from typing import Any
 
 from benchmarks.consensus_client import Client
 from benchmarks.consensus_offering import Order
-from benchmarks.processes import cpu_seconds_by_thread, tree_cpu_seconds, tree_memory_peak_bytes
+from benchmarks.processes import (
+    cpu_seconds,
+    cpu_seconds_by_thread,
+    machine_cpu_seconds,
+    tree_cpu_seconds,
+    tree_memory_peak_bytes,
+)
 
 SUSTAINED_SECONDS = 10.0
 SIGNED_BEYOND = 1.5  # of what the last stage's rate lets expect
@@ -62,7 +69,8 @@ class Stage:
     roles_cpu_ms_per_second: float
     sent_bytes_per_transfer: float | None
     memory_peak_mib: float | None  # the largest of the nodes so far
-    client_busy: float  # share of one core
+    client_busy: float  # cores
+    others_busy: float  # cores that everything else on the machine took meanwhile: where there is much, read with care
     first_height: int
     last_height: int
     largest_block: int
@@ -159,9 +167,10 @@ class Stages:
         )
         self._tell(f"{name}: {'as many as are included' if rate is None else f'{rate:.0f}/s'} for {seconds:.0f} s")
         sent, threads = await target.sent_bytes(), self._by_thread()
-        cpu, roles_cpu, started = self._cpu(), self._roles_cpu(), time.monotonic()
+        cpu, roles_cpu, machine_cpu, started = self._cpu(), self._roles_cpu(), self._others_cpu(), time.monotonic()
         told = await self._client.offer(order)
         took, cpu, roles_cpu = time.monotonic() - started, self._cpu() - cpu, self._roles_cpu() - roles_cpu
+        others = self._others_cpu() - machine_cpu - told["client_cpu_seconds"]
         sent_after, threads_after = await target.sent_bytes(), self._by_thread()
         blocks, nodes = told["blocks"], max(1, len(target.node_pids))
         included = max(1, told["included"])
@@ -188,6 +197,7 @@ class Stages:
             sent_bytes_per_transfer=_rounded(carried, 1),
             memory_peak_mib=_rounded(None if memory is None else memory / 2**20, 1),
             client_busy=round(told["client_cpu_seconds"] / took, 4),
+            others_busy=round(max(0.0, others) / took, 3),
             first_height=blocks[0]["height"] if blocks else 0,
             last_height=blocks[-1]["height"] if blocks else -1,
             largest_block=max((block["transactions"] for block in blocks), default=0),
@@ -196,6 +206,10 @@ class Stages:
 
     def _cpu(self) -> float:
         return sum(tree_cpu_seconds(pid) for pid in self._target.node_pids)
+
+    def _others_cpu(self) -> float:
+        """CPU seconds of all processes but nodes, roles and this one."""
+        return machine_cpu_seconds() - self._cpu() - self._roles_cpu() - cpu_seconds(os.getpid())
 
     def _by_thread(self) -> dict[str, float]:
         """CPU seconds of all nodes' threads by name."""

@@ -65,6 +65,12 @@ def stop(process: subprocess.Popen[bytes], seconds: float = 20) -> int:
     return process.returncode
 
 
+def machine_cpu_seconds() -> float:
+    """What all processes have taken of the machine so far, and what was taken from it by its host."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def end_with_parent() -> None:
     """For `preexec_fn`: the system kills this process when the one that started it ends, however it does (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

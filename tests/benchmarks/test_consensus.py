@@ -38,6 +38,7 @@ def stage(name: str, **changes: Any) -> Stage:
         "sent_bytes_per_transfer": None,
         "memory_peak_mib": 300.0,
         "client_busy": 0.05,
+        "others_busy": 0.01,
         "first_height": 10,
         "last_height": 70,
         "largest_block": 1500,
