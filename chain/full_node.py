@@ -52,6 +52,7 @@ class NodeSettings:
     evaluation: str = "auto"
     evaluation_threads: int = 1
     forget_votes: bool = False
+    keep_blocks: int | None = None  # of the newest; None: all
     network: NetworkSettings | None = None  # None: by itself, without peers
 
 
@@ -68,7 +69,7 @@ class FullNode:
         self.directory = directory
         self.blobs = open_blobs(directory.path)
         take_in_blobs(self.blobs, genesis_folder)
-        self.chain = Chain(directory.store, directory.genesis)
+        self.chain = Chain(directory.store, directory.genesis, keep_blocks=settings.keep_blocks)
         limits = Limits(base_fee_minimum=self.chain.parameters.base_fee_minimum)
         self.intake = Intake(self.chain, Mempool(limits))
         vote_log = open_vote_log(directory.path / VOTES_NAME)

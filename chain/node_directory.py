@@ -60,8 +60,19 @@ class Directory:
     store: Store
 
 
-def open_directory(path: Path, genesis: Path | None, task: str | None, block_interval_ms: int) -> Directory:
+def open_directory(
+    path: Path,
+    genesis: Path | None,
+    task: str | None,
+    block_interval_ms: int,
+    *,
+    archive: bool = False,
+    keep_states: int | None = None,
+) -> Directory:
     """Open a data directory, or make one: of the network of `genesis`, or of a new development chain without it.
+
+    `archive` keeps the state of every height from now on, otherwise of the last `keep_states`, by default as many as
+    the network asks for.
 
     Raises DataDirectoryForeign, -Locked, -Damaged, StorageFailed, InvalidGenesis.
     """
@@ -85,7 +96,8 @@ def open_directory(path: Path, genesis: Path | None, task: str | None, block_int
         path,
         create=True,
         genesis=parsed.hash,
-        history=parsed.parameters.history_heights,
+        archive=archive,
+        history=max(parsed.parameters.history_heights, keep_states or 0),
         beside=BESIDE_LEDGER,
     )
     if fresh and genesis:

@@ -17,6 +17,7 @@ from chain.cli.options import add_data_dir, add_password, read_key, set_up_loggi
 from chain.cli.profiling import Profiles
 from chain.cli.snap import take_snapshot, trusted_block
 from chain.development import BLOBS_NAME, RoleKeys
+from chain.executor import KEEP_BLOCKS_MIN
 from chain.full_node import FullNode, NodeSettings
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.keys import load_key
@@ -55,6 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHT:HASH",
         help="a block that you know to be final: what --sync snap must agree with",
     )
+    add("--archive", action="store_true", help="keep the state of every height from now on")
+    add("--keep-states", type=count, metavar="N", help="keep the state of so many heights (128 at least, the default)")
+    add("--keep-blocks", type=count, metavar="N", help=f"keep so many blocks ({KEEP_BLOCKS_MIN} at least; all)")
     add("--validator", type=Path, metavar="KEYSTORE", help="take part in consensus with this key")
     add("--task", metavar="NAME", help="new development chain: one task, by name or a CSV file's path")
     add("--no-mine", action="store_true", help="development chain: without its custodian and miners")
@@ -77,6 +81,12 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 15 or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: give a number from 1 on")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     if not 0.05 <= arguments.block_interval <= 3600:
         raise UsageError(f"--block-interval {arguments.block_interval} must be from 0.05 to 3600 seconds")
@@ -84,6 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
     if arguments.trust and arguments.sync != "snap":
         raise UsageError("--trust names a block for --sync snap to agree with; a full sync checks every block itself")
+    if arguments.archive and (arguments.keep_states or arguments.keep_blocks):
+        raise UsageError("--archive keeps everything: leave --keep-states and --keep-blocks out")
+    if arguments.keep_blocks is not None and arguments.keep_blocks < KEEP_BLOCKS_MIN:
+        raise UsageError(
+            f"--keep-blocks {arguments.keep_blocks} must be {KEEP_BLOCKS_MIN} at least: others sync from it"
+        )
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
     network = network_settings(arguments)
@@ -93,7 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
         set_up_logging(arguments.log_format)
     announce(f"opening {arguments.data_dir}", live=live)
     interval_ms = round(arguments.block_interval * 1000)
-    directory = open_directory(arguments.data_dir, arguments.genesis, arguments.task, interval_ms)
+    directory = open_directory(
+        arguments.data_dir,
+        arguments.genesis,
+        arguments.task,
+        interval_ms,
+        archive=arguments.archive,
+        keep_states=arguments.keep_states,
+    )
     try:
         if live:
             logs = directory.path / LOGS_NAME
@@ -110,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
             evaluation=arguments.evaluation,
             evaluation_threads=arguments.evaluation_threads,
             forget_votes=arguments.forget_votes,
+            keep_blocks=arguments.keep_blocks,
             network=network,
         )
         if arguments.sync == "snap" and network:
