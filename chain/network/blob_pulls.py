@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 
 from chain.named_blobs import NamedBlob
+from chain.network.blob_pull import Name, Piece, Pull, Verdict, pull_of
 from learning.architecture import Architecture
-from learning.commitment import Proof, chunk_count, verify_chunk, verify_weights_chunk
+from learning.commitment import Proof
 
 OPEN_MAX: Final = 32  # blobs that are pulled at one time
 OPEN_BYTES_MAX: Final = 64 << 20  # of them together, but one may be larger
@@ -23,47 +23,6 @@ IMPOSSIBLE_MAX: Final = 256
 PROBED_CHUNKS: Final = 2  # of a blob with more chunks left, those are asked too that did not tell that they have it
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
-
-Name: TypeAlias = tuple[bytes, int]  # root and length: who copies another's root may say another length
-
-
-class Verdict(Enum):
-    """What a chunk that came was."""
-
-    GOOD = "one more chunk"
-    FIRST = "the first chunk that this peer gave of the blob, so that others may be tried now"
-    WHOLE = "the last chunk that was missing"
-    LATE = "of no use any more"
-    OTHER_LENGTH = "proof that the blob has another length than the chain says, so that nobody can hold it"
-    WRONG = "not what the root commits to"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk to be asked for."""
-
-    blob: NamedBlob
-    index: int
-
-    @property
-    def name(self) -> Name:
-        return self.blob.root, self.blob.length
-
-
-@dataclass(slots=True, eq=False)
-class _Pull:
-    """A blob under way."""
-
-    blob: NamedBlob
-    architecture: Architecture | None  # of a head
-    chunks: list[bytes | None]
-    free: deque[int]  # chunks that are neither here nor asked for
-    flying: dict[int, bytes] = field(default_factory=dict)  # chunk asked for -> peer
-    givers: set[bytes] = field(default_factory=set)  # peers that gave a chunk
-
-    @property
-    def left(self) -> int:
-        return len(self.free) + len(self.flying)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +44,7 @@ class Pulls:
         self._sources: dict[bytes, _Source] = {}
         self._wanted: dict[Name, NamedBlob] = {}
         self._queue: deque[Name] = deque()
-        self._open: dict[Name, _Pull] = {}
+        self._open: dict[Name, Pull] = {}
         self._open_bytes = 0
         self._parked: dict[Name, float] = {}
         self._impossible: dict[Name, None] = {}  # the chain says a wrong length
@@ -168,33 +127,37 @@ class Pulls:
         """Begin to pull what `next_to_open` gave; `architecture` is that of a head."""
         name = self._queue.popleft()
         assert name == (blob.root, blob.length)
-        count = chunk_count(blob.length)
-        self._open[name] = _Pull(blob, architecture, [None] * count, deque(range(count)))
+        self._open[name] = pull_of(blob, architecture)
         self._open_bytes += blob.length
 
     def next_piece(self, peer: bytes, now: float) -> Piece | None:
         """What to ask a peer for now; it counts as asked for until one of the calls below."""
         source = self._sources.get(peer)
-        for pull in self._open.values() if source is not None else ():
-            if pull.free and source is not None and self._may_ask(pull, peer, source, now):
-                index = pull.free.popleft()
-                pull.flying[index] = peer
-                return Piece(pull.blob, index)
+        if source is None:
+            return None
+        for pull in self._open.values():
+            if pull.free and self._may_ask(pull, peer, source, now):
+                return pull.ask(pull.free.popleft(), peer, now)
+        for pull in self._open.values():
+            if pull.flying and self._is_known(pull, peer) and _willing(source, pull.blob.root, now):
+                index = pull.overdue(peer, now)
+                if index is not None:
+                    return pull.ask(index, peer, now)
         return None
 
-    def _may_ask(self, pull: _Pull, peer: bytes, source: _Source, now: float) -> bool:
+    def _may_ask(self, pull: Pull, peer: bytes, source: _Source, now: float) -> bool:
         root = pull.blob.root
         if not _willing(source, root, now):
             return False
         if root in source.has or peer in pull.givers:
             return True
-        if any(not self._is_known(pull, other) for other in pull.flying.values()):
+        if any(not self._is_known(pull, other) for asked in pull.flying.values() for other in asked):
             return False  # another one is tried
         if len(pull.free) > PROBED_CHUNKS:
             return True
         return not any(self._is_known(pull, other) and _willing(its, root, now) for other, its in self._sources.items())
 
-    def _is_known(self, pull: _Pull, peer: bytes) -> bool:
+    def _is_known(self, pull: Pull, peer: bytes) -> bool:
         """Whether a peer has the blob, as far as one can know."""
         source = self._sources.get(peer)
         return peer in pull.givers or (source is not None and pull.blob.root in source.has)
@@ -205,9 +168,8 @@ class Pulls:
         if pull is None:
             return Verdict.LATE
         blob, index = piece.blob, piece.index
-        if not _is_proved(pull, length, index, data, proof):
-            pull.free.append(index)
-            pull.givers.discard(peer)
+        if not pull.is_proved(length, index, data, proof):
+            pull.failed(index, peer)
             self._lacking(peer, blob.root, float("inf"))
             return Verdict.WRONG
         if length != blob.length:
@@ -216,18 +178,14 @@ class Pulls:
                 self._impossible.pop(next(iter(self._impossible)))
             self._impossible[piece.name] = None
             return Verdict.OTHER_LENGTH
-        pull.chunks[index] = data
-        verdict = Verdict.GOOD if peer in pull.givers else Verdict.FIRST
-        pull.givers.add(peer)
-        return verdict if pull.left else Verdict.WHOLE
+        return pull.take(index, peer, data)
 
     def not_held(self, peer: bytes, piece: Piece, now: float) -> None:
         """The peer does not have it, or did not answer."""
         pull = self._returned(peer, piece)
         if pull is None:
             return
-        pull.free.appendleft(piece.index)
-        pull.givers.discard(peer)
+        pull.failed(piece.index, peer)
         source = self._sources.get(peer)
         if source is not None:
             source.has.pop(piece.blob.root, None)
@@ -235,12 +193,10 @@ class Pulls:
             self._lacking(peer, piece.blob.root, now + min(BACKOFF_FIRST_S * 2**times, BACKOFF_MAX_S))
         self._park_if_nobody_has_it(pull, now)
 
-    def _returned(self, peer: bytes, piece: Piece) -> _Pull | None:
+    def _returned(self, peer: bytes, piece: Piece) -> Pull | None:
+        """The pull of a piece that was asked of a peer and has not come from another since."""
         pull = self._open.get(piece.name)
-        if pull is None or pull.flying.get(piece.index) != peer:
-            return None
-        del pull.flying[piece.index]
-        return pull
+        return pull if pull is not None and pull.returned(piece.index, peer) else None
 
     def _lacking(self, peer: bytes, root: bytes, until: float) -> None:
         source = self._sources.get(peer)
@@ -248,13 +204,13 @@ class Pulls:
             _, times = source.lacks.get(root, (0.0, 0))
             source.lacks[root] = until, min(times + 1, 16)
 
-    def _park_if_nobody_has_it(self, pull: _Pull, now: float) -> None:
+    def _park_if_nobody_has_it(self, pull: Pull, now: float) -> None:
         """Its chunks are kept if there are any: they hold room that is bounded, and it goes on where it stopped."""
         blob = pull.blob
         if pull.flying or any(_willing(source, blob.root, now) for source in self._sources.values()):
             return
         has_room = len(self._open) < OPEN_MAX and 2 * self._open_bytes <= OPEN_BYTES_MAX
-        if has_room and any(chunk is not None for chunk in pull.chunks):
+        if has_room and pull.has_chunks:
             return
         again = [source.lacks[blob.root][0] for source in self._sources.values()]
         self.park((blob.root, blob.length), min(again, default=now))
@@ -266,16 +222,9 @@ class Pulls:
 
     @property
     def is_asking(self) -> bool:
-        """Whether there are chunks to be asked for."""
-        return any(pull.free for pull in self._open.values())
+        """Whether chunks are to be asked for, or were and have not come."""
+        return any(pull.left for pull in self._open.values())
 
 
 def _willing(source: _Source, root: bytes, now: float) -> bool:
     return root not in source.lacks or source.lacks[root][0] <= now
-
-
-def _is_proved(pull: _Pull, length: int, index: int, data: bytes, proof: Proof) -> bool:
-    root = pull.blob.root
-    if pull.architecture is not None:
-        return length == pull.blob.length and verify_weights_chunk(root, pull.architecture, index, data, proof)
-    return verify_chunk(root, length, index, data, proof)

@@ -9,16 +9,17 @@ from typing import Final
 
 from chain.blob_keeping import BlobKeeper
 from chain.blobs import BlobStore
-from chain.network.blob_pulls import BACKOFF_MAX_S, Piece, Pulls, Verdict
+from chain.network.blob_pull import Piece, Verdict
+from chain.network.blob_pulls import BACKOFF_MAX_S, Pulls
 from chain.network.blob_serving import BlobServer
 from chain.network.messages import HAVE_BLOBS_MAX, BlobChunk, GetBlobChunk, HaveBlobs
 from chain.network.peer import PeerGone, RequestTimedOut
-from chain.network.ports import BLAME_LIED, BLAME_SLOW, Network, Peer
+from chain.network.ports import BLAME_LIED, BLAME_SLOW, Network, Peer, pause_s
 from chain.network.recent_hashes import RecentHashes
 
 log = logging.getLogger("lyceum.blobs")
 
-CHUNK_S: Final = 8.0  # a peer gives a chunk in that time, or another one is asked
+CHUNK_S: Final = 6.0  # a peer gives a chunk in that time, or another one is asked
 LANES: Final = 2  # chunks asked of one peer at one time: fewer than a peer answers at once, so that it still listens
 LOOK_S: Final = 0.25  # between looks at what may be asked for again
 TELL_S: Final = 0.02  # new blobs within it are told of in one frame
@@ -33,6 +34,7 @@ class _Link:
     known: RecentHashes = field(default_factory=lambda: RecentHashes(KNOWN_MAX))
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     lanes: list[asyncio.Task[None]] = field(default_factory=list)
+    failures: int = 0  # questions running that it did not answer in time
 
 
 class BlobExchange:
@@ -147,6 +149,7 @@ class BlobExchange:
                     link.wake.clear()
                 else:
                     await self._pull(link, piece)
+                    await asyncio.sleep(pause_s(link.failures))
         except PeerGone:
             return
 
@@ -157,7 +160,9 @@ class BlobExchange:
         answer = None
         try:
             answer = await link.peer.request(question, CHUNK_S)
+            link.failures = 0
         except RequestTimedOut:
+            link.failures += 1
             link.peer.blame(BLAME_SLOW, f"gave no chunk of a blob in {CHUNK_S} s")
         finally:
             if not isinstance(answer, BlobChunk):

@@ -27,13 +27,14 @@ from chain.network.ports import (
     BLAME_WITHHELD,
     Network,
     Peer,
+    pause_s,
 )
 from chain.network.recent_hashes import RecentHashes
 from chain.transactions import TRANSACTION_BYTES_MAX, InvalidTransaction, Transaction
 
 BATCH_S: Final = 0.025  # what enters within it is told in one frame
 BATCH_HASHES: Final = 1024  # or so many at once
-PULL_S: Final = 3.0  # a peer gives what it told of in that time, or another one is asked
+PULL_S: Final = 4.0  # a peer gives what it told of in that time, or another one is asked
 KNOWN_MAX: Final = 1 << 15  # hashes remembered of each peer, at least
 SEEN_MAX: Final = 1 << 16  # hashes remembered at least: in the pool, refused, or committed lately
 WAITING_MAX: Final = 1 << 13  # hashes that a peer told of and that were not pulled yet; as many as a pool holds
@@ -54,6 +55,7 @@ class _Link:
     waiting: dict[bytes, None] = field(default_factory=dict)  # in the order in which they were told
     backlog: deque[bytes] = field(default_factory=deque)  # of the pool's content when it connected
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: int = 0  # questions running to which it gave nothing
     task: asyncio.Task[None] | None = None
 
 
@@ -198,7 +200,7 @@ class TransactionGossip:
                     finally:
                         self._asked.difference_update(hashes)
                         self._let_others_ask(hashes)
-                    await asyncio.sleep(refused / REFUSED_PER_SECOND)
+                    await asyncio.sleep(refused / REFUSED_PER_SECOND + pause_s(link.failures))
         except PeerGone:
             return
 
@@ -225,9 +227,11 @@ class TransactionGossip:
         try:
             answer = await link.peer.request(GetTransactions(id=0, hashes=tuple(hashes)), PULL_S)
         except RequestTimedOut:
+            link.failures += 1
             link.peer.blame(BLAME_SLOW, f"gave none of {len(hashes)} transactions that it told of in {PULL_S} s")
             return 0
         raws = answer.raws if isinstance(answer, Transactions) else ()
+        link.failures = 0 if raws else link.failures + 1
         if len(raws) > len(hashes):
             link.peer.blame(BLAME_LIED, f"gave {len(raws)} transactions where {len(hashes)} were asked for")
             return 0

@@ -19,12 +19,14 @@ from learning.commitment import (
     chunk_at,
     chunk_count,
     chunk_proof,
+    chunk_proofs,
     key_commitment,
     update_id,
     verify_chunk,
     verify_weights_chunk,
     weights_bytes,
     weights_chunk_proof,
+    weights_chunk_proofs,
     weights_from_bytes,
     weights_root,
 )
@@ -70,6 +72,7 @@ def test_every_chunk_proves_itself_and_nothing_else(length):
     data = blob(length)
     root, count = blob_root(data), chunk_count(length)
     proofs = [chunk_proof(data, index) for index in range(count)]
+    assert list(chunk_proofs(data)) == proofs
     for index, proof in enumerate(proofs):
         chunk = chunk_at(data, index)
         assert verify_chunk(root, length, index, chunk, proof)
@@ -116,6 +119,9 @@ def test_chunks_of_large_weights_prove_themselves():
     weights = np.arange(architecture.parameters, dtype=np.int32)
     data, root = weights_bytes(weights), weights_root(architecture, weights)
     assert chunk_count(len(data)) == 3
+    assert weights_chunk_proofs(architecture, data) == tuple(
+        weights_chunk_proof(architecture, data, i) for i in range(3)
+    )
     for index in range(3):
         proof = weights_chunk_proof(architecture, data, index)
         assert verify_weights_chunk(root, architecture, index, chunk_at(data, index), proof)

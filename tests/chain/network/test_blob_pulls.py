@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chain.named_blobs import NamedBlob
 from chain.network import blob_pulls
-from chain.network.blob_pulls import BACKOFF_MAX_S, Piece, Pulls, Verdict
+from chain.network.blob_pull import HURRY_S, Piece, Verdict
+from chain.network.blob_pulls import BACKOFF_MAX_S, Pulls
 from learning.commitment import CHUNK_BYTES, blob_root, chunk_at, chunk_proof
 
 BLOBS = [Random(number).randbytes(size) for number, size in enumerate((0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 200_000))]
@@ -49,7 +50,7 @@ class Play:
         self.holdings = {peer: {blob.root for blob in NAMED if random.random() < 0.5} for peer in PEERS}
         self.liars = {peer for peer in PEERS if random.random() < 0.3}
         self.connected: set[bytes] = set()
-        self.flying: list[tuple[bytes, Piece]] = []
+        self.flying: list[tuple[bytes, Piece, float]] = []
         self.whole: dict[bytes, bytes] = {}
         self.pulls.want(NAMED)
 
@@ -67,7 +68,7 @@ class Play:
                 self.now += self.random.random() * 5
                 self.pulls.wake(self.now)
             case 4 | 5 if self.flying:
-                self.settle(*self.flying.pop(self.random.randrange(len(self.flying))))
+                self.settle(*self.flying.pop(self.random.randrange(len(self.flying)))[:2])
             case _:
                 self.ask(peer)
         opened(self.pulls)
@@ -81,16 +82,18 @@ class Play:
         self.pulls.peer_went(peer)
         for asked in [asked for asked in self.flying if asked[0] == peer]:
             self.flying.remove(asked)
-            self.pulls.not_held(*asked, self.now)
+            self.pulls.not_held(peer, asked[1], self.now)
 
     def ask(self, peer: bytes) -> None:
-        if sum(asked == peer for asked, _ in self.flying) >= 2:
+        if sum(asked == peer for asked, _, _ in self.flying) >= 2:
             return
         piece = self.pulls.next_piece(peer, self.now)
         if piece is not None:
             assert peer in self.connected
-            assert (piece.name, piece.index) not in {(other.name, other.index) for _, other in self.flying}
-            self.flying.append((peer, piece))
+            same = [when for asked, other, when in self.flying if other == piece]
+            assert len(same) <= 1
+            assert all(self.now - when > HURRY_S for when in same)
+            self.flying.append((peer, piece, self.now))
 
     def settle(self, peer: bytes, piece: Piece) -> None:
         root = piece.blob.root
@@ -129,7 +132,7 @@ def test_whatever_peers_do_what_an_honest_one_has_comes_whole(seed: int) -> None
         for peer in honest:
             play.ask(peer)
         while play.flying:
-            play.settle(*play.flying.pop())
+            play.settle(*play.flying.pop()[:2])
     held = {root for peer in honest for root in play.holdings[peer]}
     assert held <= play.whole.keys()
     assert all(DATA[root] == data for root, data in play.whole.items())
@@ -170,12 +173,29 @@ def test_waits_for_one_that_lacks_it_grow_to_a_bound() -> None:
         assert piece is not None
         pulls.not_held(PEERS[0], piece, now)
         asked = now
-        while not pulls.is_asking:
+        while not pulls.is_asking or pulls._parked:
             now += 0.5
             pulls.wake(now)
             opened(pulls)
         waits.append(now - asked)
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_chunk_that_is_long_in_coming_is_asked_of_one_other_that_has_it_and_the_first_answer_counts() -> None:
+    small = NAMED[1]
+    pulls = pulls_of(*PEERS[:3], want=[small])
+    for peer in PEERS[:3]:
+        pulls.peer_has(peer, [small.root])
+    piece = pulls.next_piece(PEERS[0], 0.0)
+    assert piece is not None
+    assert pulls.next_piece(PEERS[1], 0.9) is None
+    assert pulls.next_piece(PEERS[0], 1.1) is None
+    assert pulls.next_piece(PEERS[1], 1.1) == piece
+    assert pulls.next_piece(PEERS[2], 9.0) is None
+    pulls.not_held(PEERS[0], piece, 9.0)
+    assert pulls.next_piece(PEERS[2], 9.0) == piece
+    assert answered(pulls, PEERS[1], piece) is Verdict.WHOLE
+    assert answered(pulls, PEERS[2], piece) is Verdict.LATE
 
 
 def test_blobs_that_are_pulled_at_one_time_are_bounded_in_number_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chain.crypto import keccak256, sha256
+from chain.network import ports
 from chain.network import transactions as module
 from chain.network.messages import (
     HASHES_MAX,
@@ -175,7 +176,8 @@ async def test_more_than_a_frame_holds_is_pulled_in_several(tmp_path: Path) -> N
 async def test_what_one_does_not_give_another_is_asked_for_and_the_liar_is_blamed_until_it_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
-    monkeypatch.setattr(module, "PULL_S", 0.3)
+    monkeypatch.setattr(module, "PULL_S", 0.2)
+    monkeypatch.setattr(ports, "PAUSE_MAX_S", 0.0)
     honest, asking = pool_nodes(tmp_path, 2)
     liar = Liar(tmp_path, 2, None if silent else lambda asked: NotHeld(id=asked.id))
     async with running(honest, asking, liar):
@@ -193,6 +195,22 @@ async def test_what_one_does_not_give_another_is_asked_for_and_the_liar_is_blame
                 break
         assert liar.is_banned_by(asking)
         assert asking.peer_of(honest) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_does_not_answer_is_asked_ever_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it holds up little of what others tell after it."""
+    monkeypatch.setattr(module, "PULL_S", 0.05)
+    monkeypatch.setattr(ports, "PAUSE_FIRST_S", 0.2)
+    node, liar = PoolNode(tmp_path, 0), Liar(tmp_path, 1)
+    async with running(node, liar):
+        for seed in range(100):
+            liar.tell(node, *fake_hashes(1, seed))
+            await asyncio.sleep(0.02)
+        assert 3 <= node.gossip._links[liar.network.id].failures <= 5
+        assert node.peer_of(liar) is not None
 
 
 @pytest.mark.asyncio
