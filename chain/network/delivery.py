@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from chain.errors import InvalidInput
 from chain.network.messages import ANSWERS, InvalidFrame, Message, NotHeld, decode, encode
 from chain.network.peer import BLAME_MAX, Peer
+from consensus.types import InvalidConsensus
 
 log = logging.getLogger("lyceum.network")
 
@@ -62,7 +63,7 @@ class Delivery:
                 self._start_answer(peer, message)
         except InvalidFrame as error:
             peer.blame(BLAME_MAX, str(error))
-        except InvalidInput as error:
+        except (InvalidInput, InvalidConsensus) as error:
             _wrong(peer, error)
         except Exception as error:
             log.exception("a %s from %r could not be handled", frame[:1].hex(), peer)
@@ -83,7 +84,7 @@ class Delivery:
             answer = await self._answerers[type(message)](peer, message)
             assert type(answer) in (ANSWERS[type(message)], NotHeld), f"{answer!r} answers no {message!r}"
             peer.send(answer)
-        except InvalidInput as error:
+        except (InvalidInput, InvalidConsensus) as error:
             _wrong(peer, error)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
@@ -103,6 +104,6 @@ def count(counts: dict[int, list[int]], frame: bytes) -> None:
     entry[1] += len(frame)
 
 
-def _wrong(peer: Peer, error: InvalidInput) -> None:
+def _wrong(peer: Peer, error: InvalidInput | InvalidConsensus) -> None:
     peer.blame(WRONG_POINTS, str(error))
     peer.cut(str(error))

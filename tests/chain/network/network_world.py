@@ -49,7 +49,7 @@ class World:
         self.folder = folder
         self._networks: list[Network] = []
         self._runs: dict[Network, asyncio.Task[None]] = {}
-        self._sessions: list[aiohttp.ClientSession] = []
+        self._session: aiohttp.ClientSession | None = None
         self._sockets: list[Socket] = []  # one that nobody holds is closed
 
     async def node(self, number: int, *peers: str | Network, genesis: bytes = GENESIS, **choices: Any) -> Network:
@@ -86,12 +86,11 @@ class World:
         await network.close()
 
     async def close(self) -> None:
-        for socket in self._sockets:
-            socket._transport.abort()
+        self.forget_strangers()
         for network in list(self._networks):
             await self.stop(network)
-        for session in self._sessions:
-            await session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def stranger(self, network: Network, own: bytes | None = None, genesis: bytes = GENESIS) -> Socket:
         """A connection that has shaken hands with a node, and then says what a test wants."""
@@ -99,11 +98,18 @@ class World:
         await dial(socket, side(own or new_key(), genesis), certificate_hash)
         return socket
 
+    def forget_strangers(self) -> None:
+        """Let go of all connections that were opened here."""
+        for socket in self._sockets:
+            socket._transport.abort()
+        self._sockets.clear()
+
     async def open_socket(self, network: Network) -> tuple[Socket, bytes]:
         """A WebSocket over TLS, before the handshake, and the hash of the certificate that was shown."""
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context(), force_close=True))
-        self._sessions.append(session)
-        upgraded = await session.ws_connect(
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=client_context(), force_close=True, limit=0)
+            self._session = aiohttp.ClientSession(connector=connector)
+        upgraded = await self._session.ws_connect(
             f"wss://127.0.0.1:{network.port}/", autoping=False, autoclose=False, max_msg_size=1 << 22
         )
         connection = upgraded._response.connection
