@@ -58,6 +58,7 @@ class BlobKeeper:
         self._looking = self._look_again = False
         self._telling: asyncio.TimerHandle | None = None
         self._failure: asyncio.Future[None] | None = None
+        self._closed = False
 
     async def run(self) -> None:
         """Keep until cancelled. Raises what a disk that fails raises."""
@@ -66,6 +67,7 @@ class BlobKeeper:
         await self._failure
 
     def close(self) -> None:
+        self._closed = True
         if self._telling:
             self._telling.cancel()
         self._worker.shutdown()
@@ -95,6 +97,8 @@ class BlobKeeper:
 
     def look(self) -> None:
         """Compare the chain with what is at hand."""
+        if self._closed:
+            return  # judging that ends meanwhile has no use for blobs any more
         self._look_again = self._looking
         if not self._looking:
             self._looking = True

@@ -136,10 +136,10 @@ class BlobStore:
 
         Raises DataDirectoryDamaged if it is not what its name says; StorageFailed.
         """
-        size = self.size(root)
-        file = self._opened(root)
-        if file is None:
+        found = self._opened(root)
+        if found is None:
             return None
+        file, size = found
         with file, _storage_errors(f"can't read {file.name}"):
             data = file.read()
         if len(data) != size or (check and self._root_of(data) != root):
@@ -150,18 +150,19 @@ class BlobStore:
         """At most `length` bytes from `start`, fewer at the blob's end; None if the blob isn't here."""
         assert start >= 0
         assert length >= 0
-        file = self._opened(root)
-        if file is None:
+        found = self._opened(root)
+        if found is None:
             return None
-        with file, _storage_errors(f"can't read {file.name}"):
+        with found[0] as file, _storage_errors(f"can't read {file.name}"):
             file.seek(start)
             return file.read(length)
 
-    def _opened(self, root: bytes) -> BinaryIO | None:
+    def _opened(self, root: bytes) -> tuple[BinaryIO, int] | None:
+        """The blob's file and size, both as of one moment: it may come or go at any other."""
         with self._changing:
             blob = self._blobs.get(root)
             try:
-                return None if blob is None else open(blob.path, "rb")
+                return None if blob is None else (open(blob.path, "rb"), blob.size)
             except FileNotFoundError as error:
                 raise DataDirectoryDamaged(f"{error.filename} is gone: fetch the blob again") from error
             except OSError as error:

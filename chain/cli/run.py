@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--archive keeps everything: leave --keep-states and --keep-blocks out")
     if arguments.keep_blocks is not None and arguments.keep_blocks < KEEP_BLOCKS_MIN:
         raise UsageError(
-            f"--keep-blocks {arguments.keep_blocks} must be {KEEP_BLOCKS_MIN} at least: others sync from it"
+            f"--keep-blocks {arguments.keep_blocks} must be {KEEP_BLOCKS_MIN} at least, for others"
         )
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
