@@ -101,7 +101,7 @@ class VoteExchange:
                     fresh[_known(vote)] = raw, vote
             elif vote.height == self.height:
                 return Taken(blame=_blame(peer, f"a vote of {vote.voter.hex()}, who is no validator"))
-        good, blame = self._verify(peer, fresh)
+        good, blame = self._verify(peer, fresh, state)
         votes = [vote for vote in (*again, *good) if vote.height == self.height]
         return Taken(votes=tuple(votes), greatest=greatest, blame=blame)
 
@@ -117,7 +117,7 @@ class VoteExchange:
         return validators is not None and validators.power(vote.voter) > 0
 
     def _is_worth_checking(self, peer: bytes, vote: Vote, state: State | None) -> bool:
-        if self._in_slot.get((*vote.slot, vote.voter), 0) >= BLOCKS_PER_SLOT_MAX and not _is_supported(vote, state):
+        if not self._has_room(vote, state):
             return False
         current = state.round if state and state.height == vote.height else 0
         if vote.round > current + ROUNDS_AHEAD:
@@ -130,7 +130,12 @@ class VoteExchange:
         self._checks[peer] = self._checks.get(peer, 0) + 1
         return True
 
-    def _verify(self, peer: bytes, fresh: dict[Known, tuple[bytes, Vote]]) -> tuple[list[Vote], Blame | None]:
+    def _has_room(self, vote: Vote, state: State | None) -> bool:
+        return self._in_slot.get((*vote.slot, vote.voter), 0) < BLOCKS_PER_SLOT_MAX or _is_supported(vote, state)
+
+    def _verify(
+        self, peer: bytes, fresh: dict[Known, tuple[bytes, Vote]], state: State | None
+    ) -> tuple[list[Vote], Blame | None]:
         if not fresh:
             return [], None
         signed = [(vote.sign_bytes(self.genesis), vote.signature) for _, vote in fresh.values()]
@@ -139,9 +144,9 @@ class VoteExchange:
         for (raw, vote), signer in zip(fresh.values(), self.recover(signed), strict=True):
             if signer != vote.voter:
                 blame = _blame(peer, f"a vote of {vote.voter.hex()} that it did not sign")
-                continue
-            self._add(vote, raw, {peer})
-            good.append(vote)
+            elif self._has_room(vote, state):
+                self._add(vote, raw, {peer})
+                good.append(vote)
         return good, blame
 
     def _add(self, vote: Vote, encoded: bytes, holders: set[bytes]) -> None:

@@ -5,14 +5,13 @@ Keys, signatures, blocks and transactions are real; what a block's execution wou
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from chain.codec import block_hash, decode_block, encode_block
-from chain.crypto import address_of, keccak256, sha256
-from chain.merkle import list_root
+from chain.crypto import address_of, keccak256
 from chain.network import messages
 from chain.network.messages import Blocks, Message, NotHeld
 from chain.replica import Replica, ReplicaSettings
@@ -38,73 +37,18 @@ from chain.replica_events import (
     Tick,
     Tip,
 )
-from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
-from chain.types import EMPTY_BLOOM, Block, Header
-from chain.vote_signatures import VoteSignatures, sign_vote
+from chain.types import Block
+from chain.vote_signatures import sign_vote
 from consensus import proposer, votelog
 from consensus.actions import Persist, ReplaceLog
 from consensus.codec import encode_commit
 from consensus.events import ReportEquivocation
-from consensus.types import BlockId, Commit, Height, ValidatorSet, Vote, Voter
+from consensus.types import BlockId, Commit, Height
+from tests.chain.replica_scene import BAD_GAS, GENESIS, KEYS, START_MS, block_of, node_id, recover, validators
 
-GENESIS = sha256(b"genesis of the tests of replicas")
-KEYS = tuple(sorted((sha256(b"vote key %d" % number) for number in range(7)), key=address_of))
-ADDRESSES = tuple(Voter(address_of(key)) for key in KEYS)
-SENDER = sha256(b"sender")
 TICK_MS = 1_000
-START_MS = 1_000_000
-BAD_GAS = 666
-"""A block that says it used so much gas is invalid here, as if executing it gave another figure."""
-
-SIGNATURES = VoteSignatures(GENESIS)
-
-
-def recover(signed: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
-    return [SIGNATURES.signer(keccak256(message), signature) for message, signature in signed]
-
-
-def node_id(index: int) -> bytes:
-    return bytes([0xA0 + index]) * 20
-
-
-def validators(count: int) -> ValidatorSet:
-    return ValidatorSet(members=tuple((address, 10) for address in ADDRESSES[:count]))
-
-
-def transfer(nonce: int) -> Transaction:
-    fields = Fields(
-        kind=2, chain_id=1, nonce=nonce, max_priority_fee_per_gas=1, max_fee_per_gas=10, gas_limit=21_000, to=bytes(20)
-    )
-    return sign_transaction(fields, SENDER)
-
-
-def block_of(
-    height: int, parent: bytes, time_ms: int, transactions: Sequence[bytes] = (), last_commit: bytes = b"", gas: int = 0
-) -> Block:
-    header = Header(
-        chain_id=1,
-        height=height,
-        time_ms=time_ms,
-        parent=parent,
-        proposer=bytes(20),
-        transactions_root=list_root(tuple(transactions)),
-        receipts_root=bytes(32),
-        state_root=bytes(32),
-        weights_root=bytes(32),
-        last_commit_root=hashlib.sha256(last_commit).digest(),
-        validators_hash=bytes(32),
-        next_validators_hash=bytes(32),
-        gas_used=gas,
-        gas_limit=0,
-        base_fee=0,
-        logs_bloom=EMPTY_BLOOM,
-    )
-    return Block(header=header, transactions=tuple(transactions), last_commit=last_commit)
-
-
-def signed(vote: Vote, key: bytes) -> Vote:
-    return replace(vote, signature=sign_vote(vote.sign_bytes(GENESIS), key))
+M = TypeVar("M")
 
 
 @dataclass
@@ -123,6 +67,10 @@ class Node:
     stopped: str = ""
     committed_ms: list[int] = field(default_factory=list)
     life: int = 0
+
+    def hear(self, sender: int, message: Message) -> None:
+        """A message comes from the node with this number."""
+        self.handle(Received(peer=node_id(sender), message=messages.decode(messages.encode(message))))
 
     @property
     def id(self) -> bytes:
@@ -260,6 +208,7 @@ class World:
         self.drop: Callable[[Node, Node, Message], bool] = lambda sender, receiver, message: False
         self.island: tuple[int, ...] = ()
         self.carried: dict[str, int] = {}
+        self.sent: list[tuple[int, int, Message]] = []  # (sender, receiver, message), since somebody emptied it
         voting = count if validating is None else validating
         self.validators = validators(voting)
         self.nodes = [Node(self, index, KEYS[index] if index < voting else None) for index in range(count)]
@@ -269,6 +218,22 @@ class World:
     def start(self) -> None:
         for node in self.nodes:
             node.start()
+
+    def only(self, index: int = 0, *, remembers: bool = True) -> Node:
+        """Start one node, connected with the others, for which the test speaks."""
+        node = self.nodes[index]
+        node.start(remembers)
+        for other in self.nodes:
+            if other is not node:
+                node.handle(PeerConnected(peer=other.id))
+        self.run(1)
+        self.sent.clear()
+        return node
+
+    def heard(self, kind: type[M], receiver: int | None = None) -> list[M]:
+        """The messages of a kind that were sent, to one node or to any, since `sent` was emptied."""
+        found = [message for _, to, message in self.sent if receiver is None or to == receiver]
+        return [message for message in found if isinstance(message, kind)]
 
     def after(self, delay_ms: int, action: Callable[[], None]) -> None:
         self._count += 1
@@ -281,6 +246,7 @@ class World:
         """Encode, delay, decode: what arrives is what the wire can carry."""
         to = next(node for node in self.nodes if node.id == receiver)
         frame = messages.encode(message)
+        self.sent.append((sender.index, to.index, message))
         if self.is_cut(sender, to) or self.drop(sender, to, message):
             return
         name = type(message).__name__

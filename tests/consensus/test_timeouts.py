@@ -1,0 +1,55 @@
+"""Timeouts follow the times that are observed, within bounds, and grow with the rounds of a height."""
+
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consensus.events import TimeoutKind
+from consensus.timeouts import TIMES_ENOUGH, TIMES_MAX, Pace, PaceSettings, timeouts_of, with_proposal, with_quorum
+from consensus.types import Round
+
+SETTINGS = PaceSettings(allowance_ms=100, propose_ms_max=5_000, votes_ms_max=2_000, first_ms=400)
+
+
+def after(proposals: list[int], quorums: list[int]) -> Pace:
+    return reduce(with_quorum, quorums, reduce(with_proposal, proposals, Pace()))
+
+
+@pytest.mark.parametrize(
+    ("proposals", "expected_ms"),
+    [
+        ([], 900),
+        ([10], 900),
+        ([10] * (TIMES_ENOUGH - 1), 900),
+        ([10] * TIMES_ENOUGH, 120),
+        ([10] * 20 + [300], 700),
+        ([300] + [10] * (TIMES_MAX - 1), 700),
+        ([300] + [10] * TIMES_MAX, 120),
+        ([10**9] * TIMES_ENOUGH, 5_000),
+        ([-5] * TIMES_ENOUGH, 100),
+    ],
+)
+def test_a_proposal_has_twice_the_longest_of_the_last_times(proposals: list[int], expected_ms: int) -> None:
+    assert timeouts_of(after(proposals, []), SETTINGS).propose_ms == expected_ms
+
+
+def test_votes_have_a_time_of_their_own() -> None:
+    timeouts = timeouts_of(after([1_000] * TIMES_ENOUGH, [5] * TIMES_ENOUGH), SETTINGS)
+    assert (timeouts.propose_ms, timeouts.prevote_ms, timeouts.precommit_ms) == (2_100, 110, 110)
+
+
+@given(
+    st.lists(st.integers(0, 10**6), max_size=40),
+    st.lists(st.integers(0, 10**6), max_size=40),
+    st.sampled_from(TimeoutKind),
+    st.integers(0, 100),
+)
+def test_timeouts_are_bounded_and_grow_with_the_rounds(
+    proposals: list[int], quorums: list[int], kind: TimeoutKind, round_: int
+) -> None:
+    timeouts = timeouts_of(after(proposals, quorums), SETTINGS)
+    first = timeouts.duration_ms(kind, Round(0))
+    assert SETTINGS.allowance_ms <= first <= SETTINGS.propose_ms_max
+    assert timeouts.duration_ms(kind, Round(round_ + 2)) - timeouts.duration_ms(kind, Round(round_)) >= first - 1
