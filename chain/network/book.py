@@ -16,7 +16,8 @@ ADDRESSES_MAX: Final = 1024
 PER_RANGE_MAX: Final = 64
 PER_LOCAL_RANGE_MAX: Final = 256
 HEARSAY_TRIES_MAX: Final = 5  # failures after which an address that never worked is forgotten
-PROVED_TRIES_MAX: Final = 40  # the same for one that did: with growing waits that is more than a day
+FORGET_S: Final = 7 * 86_400.0  # after which one that did work, and does no more, is forgotten too
+LATELY_S: Final = 86_400.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,16 +86,13 @@ class AddressBook:
     def failed(self, address: Address, now: float) -> None:
         """Nothing came of dialling there: wait longer, or forget it."""
         address.failures += 1
-        settings = self._settings
-        wait_max = settings.backoff_max_s if address.given else settings.backoff_far_s
+        settings, ago_s = self._settings, self._clock() - address.proved
+        wait_max = settings.backoff_known_s if ago_s < LATELY_S else settings.backoff_far_s
+        wait_max = settings.backoff_max_s if address.given else wait_max
         address.next_try = now + backoff_s(address.failures, settings.backoff_first_s, wait_max)
-        if not address.given and address.failures >= (PROVED_TRIES_MAX if address.proved else HEARSAY_TRIES_MAX):
+        if not address.given and address.failures >= HEARSAY_TRIES_MAX and ago_s > FORGET_S:
             self._addresses.pop((address.host, address.port), None)
         self.changed = True
-
-    def is_self(self, address: Address) -> None:
-        """The node has met itself there."""
-        address.own = True
 
     def ready(self, now: float) -> list[Address]:
         """What may be dialled now: given ones first, then those that worked, each lot in random order."""

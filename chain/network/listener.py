@@ -37,14 +37,19 @@ class Listener:
         credentials: Credentials,
         own: Callable[[str], Own],
         live: Callable[[Socket, Hello, str], Awaitable[None]],
+        banned: Callable[[str], bool],
         blame: Callable[[str, str], None],
     ) -> None:
-        """`own(host)` is this node's side of a handshake with that host; `live` has a connection until it ends;
-        `blame(host, reason)` hears of hosts that sent what no honest node sends."""
+        """`own(host)` is this node's side of a handshake with that host; `live` has a connection until it ends.
+
+        Nothing is taken from a host that is `banned`; `blame(host, reason)` hears of one that sent what no honest
+        node sends.
+        """
         self._settings = settings
         self._credentials = credentials
         self._own = own
         self._live = live
+        self._banned = banned
         self._blame = blame
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,14 +133,16 @@ class Listener:
             self._start(self._secure(connection, reach))
 
     def _room_for(self, host: str) -> str | None:
-        """The range of the host, if one more unfinished handshake is bearable from there."""
+        """The range of the host, if it is not banned and one more unfinished handshake is bearable from there."""
         settings = self._settings
         try:
             reach = network_range(host)
         except InvalidAddressOfNode:
             return None
         most = settings.handshakes_per_local_range_max if is_local(host) else settings.handshakes_per_range_max
-        return reach if self._under_way[reach] < most and self.under_way < settings.handshakes_max else None
+        if self._under_way[reach] >= most or self.under_way >= settings.handshakes_max or self._banned(host):
+            return None
+        return reach
 
     async def _secure(self, connection: socket.socket, reach: str) -> None:
         """TLS, within the time for a handshake; what is left of it is for the rest."""

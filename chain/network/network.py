@@ -108,7 +108,14 @@ class Network:
         """Listen, and be ready to dial. Raises PortInUse, CannotListen."""
         self._failed = asyncio.get_running_loop().create_future()
         await self._outbound.start()
-        listener = Listener(self.settings, make_credentials(), self._own_inbound, self._live_inbound, self._blame_host)
+        listener = Listener(
+            self.settings,
+            make_credentials(),
+            self._own_inbound,
+            self._live_inbound,
+            banned=lambda host: self._standing.banned(host) is not None,
+            blame=self._blame_host,
+        )
         try:
             self.port = await listener.start()
         except BaseException:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from chain.network.book import Address, AddressBook
+from chain.network.book import Address, AddressBook, backoff_s
 from chain.network.dialler import Dialler
 from chain.network.handshake import HandshakeFailed, Hello, Own, ToItself
 from chain.network.roster import Connected, Roster
@@ -18,6 +18,7 @@ from chain.network.websocket import ConnectionEnded, Socket
 log = logging.getLogger("lyceum.network")
 
 DIALS_MAX: Final = 8  # under way at once
+STABLE_S: Final = 10.0  # a connection that lasts so long was worth it
 
 
 class Outbound:
@@ -81,7 +82,6 @@ class Outbound:
     async def dial(self, address: Address) -> None:
         """One try of an address, and the connection that comes of it, until it ends."""
         loop = asyncio.get_running_loop()
-        settings = self._settings
         try:
             await self._dialler.dial(
                 address.host,
@@ -90,9 +90,8 @@ class Outbound:
                 expected=address.node if address.pinned else b"",
                 live=lambda socket, hello, host: self._lives(socket, hello, host, address),
             )
-            address.next_try = loop.time() + settings.backoff_first_s
         except Connected:
-            address.next_try = loop.time() + settings.backoff_max_s
+            address.next_try = loop.time() + self._settings.backoff_max_s
         except ToItself:
             address.own = True
         except (HandshakeFailed, ConnectionEnded) as error:
@@ -106,6 +105,13 @@ class Outbound:
         self._roster.judge(hello.node, host, inbound=False, given=address.given)
 
     async def _lives(self, socket: Socket, hello: Hello, host: str, address: Address) -> None:
+        """The connection, and how long to wait after it: one that soon ends is as good as none."""
+        loop = asyncio.get_running_loop()
+        failures, start = address.failures, loop.time()
         address.dialling = False
         self._book.succeeded(address, hello.node)
         await self._live(socket, hello, host, address)
+        address.failures = 0 if loop.time() - start >= STABLE_S else failures + 1
+        settings = self._settings
+        wait_s = backoff_s(max(1, address.failures), settings.backoff_first_s, settings.backoff_max_s)
+        address.next_try = loop.time() + wait_s

@@ -97,7 +97,10 @@ class Peer:
         return self._out.bytes_waiting
 
     def send(self, message: Message) -> bool:
-        """Send, some time; False if the peer is gone, or is dropped by this, as it does not read."""
+        """Send, some time; False if the peer is gone, or is dropped by this, as it does not read.
+
+        Messages of consensus arrive in their order, and all others in theirs; the former overtake the latter.
+        """
         return self.gone is None and self.send_frame(self._hub.encode(message))
 
     def send_frame(self, frame: bytes) -> bool:

@@ -54,8 +54,9 @@ class NetworkSettings:
     idle_s: float = 15.0  # nothing came for so long: the connection is dead
     ban_s: float = 600.0
     backoff_first_s: float = 0.5
-    backoff_max_s: float = 30.0  # of given peers; others wait up to `backoff_far_s`
-    backoff_far_s: float = 3600.0
+    backoff_max_s: float = 10.0  # of given peers
+    backoff_known_s: float = 60.0  # of addresses that worked within a day
+    backoff_far_s: float = 3600.0  # of all others
     discovery_first_s: float = 2.0  # between questions for addresses while slots are free, growing to `_max_s`
     discovery_max_s: float = 60.0
     queue_bytes_max: int = 8 << 20  # waiting to be sent to one peer; one that lets more wait is dropped

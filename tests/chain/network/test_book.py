@@ -135,9 +135,27 @@ def test_hearsay_that_never_works_is_forgotten_and_given_peers_never() -> None:
     for _ in range(100):
         addresses.failed(addresses.all()[0], 0.0)
     (given,) = addresses.all()
-    assert 15 <= given.next_try <= 45
+    assert 5 <= given.next_try <= 15
     assert addresses.ready(0.0) == []
-    assert addresses.ready(45.0) == [given]
+    assert addresses.ready(15.0) == [given]
+
+
+def test_what_worked_lately_is_tried_every_minute_and_forgotten_after_a_week() -> None:
+    now = 1_000_000.0
+    addresses = AddressBook(NetworkSettings(), [], lambda: now)
+    addresses.hear(PUBLIC, 2, A, PUBLIC_2)
+    (address,) = addresses.all()
+    addresses.succeeded(address, A)
+    for _ in range(50):
+        addresses.failed(address, 0.0)
+    assert 30 <= address.next_try <= 90
+    now += 2 * 86_400
+    addresses.failed(address, 0.0)
+    assert 1800 <= address.next_try <= 5400
+    assert addresses.all() == [address]
+    now += 6 * 86_400
+    addresses.failed(address, 0.0)
+    assert addresses.all() == []
 
 
 # ------------------------------------------------------------------------------------------------------------ telling

@@ -236,7 +236,33 @@ async def test_outbound_slots_are_bounded_for_all_but_given_peers(world: World) 
     assert sum(not peer.inbound for peer in late.peers()) == 3
 
 
+@over_sockets
+async def test_unfinished_handshakes_are_bounded_by_range_and_none_is_begun_with_a_banned_host(world: World) -> None:
+    a = await world.node(1, handshakes_per_range_max=2, handshakes_max=3)
+    listener = a._listener
+    assert listener is not None
+    assert listener._room_for("8.8.8.8") == "8.8.0.0/16"
+    listener._under_way["8.8.0.0/16"] = 2
+    assert listener._room_for("8.8.4.4") is None
+    assert listener._room_for("9.9.9.9") == "9.9.0.0/16"
+    listener._under_way["9.9.0.0/16"] = 1
+    assert listener._room_for("1.1.1.1") is None
+    listener._under_way.clear()
+    a._blame_host("8.8.8.8", "garbage")
+    a._blame_host("127.0.0.1", "garbage")
+    assert listener._room_for("8.8.8.8") is None
+    assert listener._room_for("8.8.8.9") == "8.8.0.0/16"
+    await world.stranger(a, key(2))  # nobody on this machine is banned for what another one there did
+
+
 # --------------------------------------------------------------------------------------------------------- discovery
+
+
+@over_sockets
+async def test_sixteen_nodes_on_one_machine_that_know_one_all_meet(world: World) -> None:
+    first = await world.node(1)
+    nodes = [first, *[await world.node(number, first) for number in range(2, 17)]]
+    await connect(*((a, b) for a in nodes for b in nodes if a is not b))
 
 
 @over_sockets
@@ -285,6 +311,22 @@ async def test_given_peers_are_called_until_they_are_there(world: World) -> None
     await until(lambda: not a.peers())
     again = await world.node(2, port=port)
     await connect((a, again))
+
+
+@over_sockets
+async def test_one_that_hangs_up_at_once_is_called_less_and_less_often(world: World) -> None:
+    a = await world.node(1)
+    calls: list[float] = []
+
+    def hang_up(peer: Peer) -> None:
+        calls.append(asyncio.get_running_loop().time())
+        peer.cut("not now")
+
+    a.connected.append(hang_up)
+    b = await world.node(2, a, announce_port=0)
+    await until(lambda: len(calls) >= 5)
+    assert calls[4] - calls[3] > 2 * (calls[1] - calls[0]) or calls[4] - calls[3] > 0.2
+    assert b.book.all()[0].failures >= 4
 
 
 # ---------------------------------------------------------------------------------------------- what passes between
