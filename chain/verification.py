@@ -24,6 +24,7 @@ from chain.transactions import InvalidTransaction, Transaction, decode, recover_
 from chain.transition import InvalidBlock, apply_block
 from chain.types import Block, Header
 from chain.verification_learning import LearningVerifier
+from chain.verification_pruned import oldest_replayable, state_after, verify_blocks
 from chain.vote_signatures import VoteSignatures
 
 
@@ -31,6 +32,8 @@ from chain.vote_signatures import VoteSignatures
 class Verified:
     """What was computed anew."""
 
+    first_block: int  # 1, or where the directory's blocks begin
+    replayed_from: int  # the height whose state the replay began with, 0 for genesis
     height: int
     transactions: int
     settlements: int
@@ -53,20 +56,26 @@ class Verifier:
         self._transactions = 0
 
     def run(self, progress: Callable[[int, int], None] = lambda done, of: None) -> Verified:
-        """Everything, from genesis to the tip. Raises Different at the first difference."""
+        """Everything, from genesis to the tip, or what a directory that begins later allows. Raises Different at the
+        first difference."""
         tip = self._store.tip()
         if tip is None:
             raise Different(0, "block", "the ledger is empty")
-        parent = self._verify_genesis()
-        for height in range(1, tip + 1):
+        genesis, changes = self._verify_genesis()
+        whole = self._store.oldest_block <= 1
+        parent = self._begin_at_genesis(genesis, changes) if whole else self._begin_later(progress)
+        begun = parent.height
+        for height in range(begun + 1, tip + 1):
             parent = self._verify_height(height, parent)
             progress(height, tip)
         self._verify_commit_of_tip(parent)
         if self._store.tip_hash() != block_hash(parent):
             raise Different(tip, "block hash", "the ledger names another block as its last")
         self._verify_latest_state(tip)
-        self._learning.verify_rest(tip)
+        self._learning.verify_rest(tip, whole=whole)
         return Verified(
+            first_block=max(1, self._store.oldest_block),
+            replayed_from=begun,
             height=tip,
             transactions=self._transactions,
             settlements=self._learning.settlements,
@@ -77,7 +86,7 @@ class Verifier:
 
     # ----------------------------------------------------------------------------------------------- one height
 
-    def _verify_genesis(self) -> Header:
+    def _verify_genesis(self) -> tuple[Header, dict[bytes, bytes | None]]:
         if self._store.genesis != self._genesis.hash:
             made = self._store.genesis.hex()
             raise Different(
@@ -88,12 +97,24 @@ class Verifier:
         compare(0, "block", self._store.block(0), encode_block(block))
         compare(0, "receipts", self._store.receipts(0), encode_receipts(()))
         self._verify_indexes(0, block_hash(block.header), [])
+        return block.header, changes
+
+    def _begin_at_genesis(self, header: Header, changes: dict[bytes, bytes | None]) -> Header:
         self._state.change(changes)
         self._tree.update(changes)
         custodians = {task.spec: task.custodians for task in self._genesis.tasks}
         for entry in read_tasks(self._state):
             self._learning.verify_founding(entry.task, custodians[read_spec(self._state, entry.task) or b""])
-        return block.header
+        return header
+
+    def _begin_later(self, progress: Callable[[int, int], None]) -> Header:
+        """The header of the oldest height from which on everything is kept, its state taken as the store has it."""
+        first, base = self._store.oldest_block, oldest_replayable(self._store)
+        header = verify_blocks(self._store, first, base, self._signatures.signers_of, progress)
+        self._state.values.update(state_after(self._store, base))
+        if self._tree.update(self._state.values) != header.state_root:
+            raise Different(base, "state_root", f"the stored state gives {self._tree.root.hex()}")
+        return header
 
     def _verify_height(self, height: int, parent: Header) -> Header:
         """Re-execute one block, which carries its parent's commit, on the replayed state."""

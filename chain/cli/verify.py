@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         verified = verifier.run(show_progress if sys.stderr.isatty() else lambda done, of: None)
         verify_vote_log(path / VOTES_NAME, store, own_address(path))
     found = {
+        "firstBlock": verified.first_block,
+        "replayedFrom": verified.replayed_from,
         "height": verified.height,
         "transactions": verified.transactions,
         "settlements": verified.settlements,
@@ -56,10 +58,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found))
     else:
+        blocks = verified.height - verified.first_block + 1
         print(
-            f"verified {found['height']} blocks, {found['transactions']} transactions, "
+            f"verified {blocks} blocks, {found['transactions']} transactions, "
             f"{found['settlements']} settlements and {found['heads']} heads; state root {found['stateRoot']}"
         )
+        if verified.replayed_from:
+            print(
+                f"blocks begin at height {verified.first_block}; what was before is not here. After height "
+                f"{verified.replayed_from} everything was computed anew; the blocks until then were checked by links, "
+                "contents and signatures"
+            )
     return 0
 
 

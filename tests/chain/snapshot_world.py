@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from chain import snapshot
-from chain.codec import decode_block
-from chain.crypto import sha256
-from chain.executor import Chain, Prepared
+from chain.codec import block_hash, decode_block
+from chain.crypto import keccak256, sha256
+from chain.executor import Chain, Prepared, validators_name
 from chain.genesis import Genesis
 from chain.intake import decode_committed
-from chain.store import Store
+from chain.light_blocks import encode_members
+from chain.store import Store, StoredBlock
 from chain.types import COIN
+from consensus.codec import encode_commit
 from tests.chain.commits import last_commit
 from tests.chain.ledger_world import ADDRESSES, BALANCE, PROPOSER, STRANGER, network, transaction
 
@@ -69,3 +71,39 @@ def follow(chain: Chain, source: Chain) -> None:
 
 def state_of(chain: Chain) -> dict[bytes, bytes]:
     return dict(chain.store.items())
+
+
+def take(source: Chain, height: int, path: Path) -> Chain:
+    """A chain in a new directory that begins with the source's state of a height, as a snapshot leaves it."""
+    light = source.light_block(height)
+    assert light is not None
+    assert light.commit is not None
+    store = Store.open(path, create=True, genesis=source.genesis.hash)
+    store.begin_snapshot()
+    with source.store.freeze(height) as frozen:
+        store.put_snapshot(frozen.items())
+    meta = {"commit": encode_commit(light.commit)}
+    for hash_, members in (
+        (light.header.validators_hash, light.validators),
+        (light.header.next_validators_hash, light.next_validators),
+    ):
+        meta[validators_name(hash_)] = encode_members(members)
+    store.finish_snapshot(stored(source, height), stored(source, 0), meta)
+    return Chain(store, source.genesis)
+
+
+def stored(chain: Chain, height: int) -> StoredBlock:
+    """A block as its chain's store has it."""
+    header, block, receipts = (read(height) for read in (chain.store.header, chain.store.block, chain.store.receipts))
+    assert header is not None
+    assert block is not None
+    assert receipts is not None
+    decoded = decode_block(block)
+    return StoredBlock(
+        height=height,
+        block_hash=block_hash(decoded.header),
+        header=header,
+        block=block,
+        receipts=receipts,
+        transaction_hashes=[keccak256(raw) for raw in decoded.transactions],
+    )
