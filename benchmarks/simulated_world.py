@@ -114,10 +114,10 @@ class World:
             late_ms = self._chance.randint(-self._jitter_ms, self._jitter_ms) if self._jitter_ms else 0
             self.after(max(1, self._delay_ms + late_ms), receiver, received)
 
-    def run(self, heights: int) -> None:
-        """Until every node has committed so many heights."""
-        for node in self.nodes:
-            node.open()
+    def run(self, heights: int, late_ms: Sequence[int] = ()) -> None:
+        """Until every node has committed so many heights; the first ones begin so much later than the others."""
+        for place, node in enumerate(self.nodes):
+            node.open(late_ms[place] if place < len(late_ms) else 0)
         while min(node.committed for node in self.nodes) < heights:
             self.now_ms = self._queue[0][0]
             together: dict[int, list[Given]] = {}  # a node takes what has come by now together
@@ -160,8 +160,9 @@ class Node:
     def height(self) -> int:
         return self.committed + 1
 
-    def open(self) -> None:
-        self.take([Opened(tip=self._tip)])
+    def open(self, late_ms: int) -> None:
+        """Start, the first height so much later."""
+        self.take([Opened(tip=self._tip, pause_ms=late_ms)])
         peers = self._world.links[self._number]
         self.take([PeerConnected(peer=self._world.addresses[peer]) for peer in peers])
         self._world.after(TICK_MS * (self._number + 1) // len(self._world.links), self._number, Tick())
@@ -245,6 +246,7 @@ class Node:
             validators=world.validators,
             priorities=priorities,
             oldest_block=1,
+            time_ms=block.header.time_ms,
         )
         return Stored(tip=self._tip)
 

@@ -157,6 +157,7 @@ def tip_of(chain: Chain, before: Tip | None = None) -> Tip:
         validators=validators,
         priorities=priorities,
         oldest_block=max(1, chain.store.oldest_block),
+        time_ms=chain.tip.time_ms,
     )
 
 

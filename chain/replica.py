@@ -110,7 +110,7 @@ class Replica:
         self._me = me
         self._genesis = genesis
         self._recover = recover
-        self._clock_ms = clock_ms
+        self._clock_ms, self._time_ms = clock_ms, time_ms
         self._settings = settings
         self._deliberation = Deliberation(
             me=me,
@@ -239,9 +239,17 @@ class Replica:
             votes.next_validators = tip.validators
         else:
             votes.start_height(tip.height, tip.validators)
-        wait_ms = self._height_started_ms + self._settings.block_interval_ms - self._clock_ms() if worked else 0
         due = HeightDue(height=Height(tip.height + 1))
-        actions.append(StartTimer(given=due, duration_ms=max(0, wait_ms)))
+        actions.append(StartTimer(given=due, duration_ms=self._left_of_interval_ms(tip) if worked else 0))
+
+    def _left_of_interval_ms(self, tip: Tip) -> int:
+        """Until the next height may start: an interval after the own start, or the block's time where that is later.
+
+        So a node that was early waits for the others, and all start together again, whoever proposes.
+        """
+        worked_ms = self._clock_ms() - self._height_started_ms
+        age_ms = max(0, self._time_ms() - tip.time_ms)
+        return max(0, self._settings.block_interval_ms - min(worked_ms, age_ms))
 
     # -------------------------------------------------------------------------------------------------- the messages
 
@@ -259,7 +267,8 @@ class Replica:
             case GetProposalTransactions():
                 actions += self._deliberation.proposals.answer_transactions(peer, message)
             case ProposalTransactions():
-                actions += self._deliberation.proposals.take_transactions(peer, message)
+                if self._deliberation.is_at(self.height):  # else fetched meanwhile
+                    actions += self._deliberation.proposals.take_transactions(peer, message)
             case Status():
                 self._take_status(peer, message, actions)
             case GetBlocks():
@@ -281,6 +290,8 @@ class Replica:
         except InvalidConsensus as error:
             actions.append(Blame(peer=peer, points=BLAME_FATAL, reason=f"a proposal that is none: {error}"))
             return
+        if self.tip is not None and height <= self.tip.height:
+            return  # fetched meanwhile: the ledger can't judge it any more
         if self._deliberation.is_at(height):
             self._deliberation.take_proposal(peer, message, actions)
             return

@@ -31,6 +31,7 @@ class Tip:
     validators: ValidatorSet  # of height + 1
     priorities: Priorities  # that `height` left
     oldest_block: int  # the least height whose block can be given to others
+    time_ms: int = 0  # the block's own
 
 
 # ------------------------------------------------------------------------------------------------------------ inputs
