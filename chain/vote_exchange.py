@@ -96,11 +96,9 @@ class VoteExchange:
                 seen.holders.add(peer)
                 if vote.height == self.height and not _is_counted(seen.vote, state):
                     again.append(seen.vote)
-            elif self._is_voter(vote):
-                if self._is_worth_checking(peer, vote, state):
-                    fresh[_known(vote)] = raw, vote
-            elif vote.height == self.height:
-                return Taken(blame=_blame(peer, f"a vote of {vote.voter.hex()}, who is no validator"))
+            elif self._is_voter(vote) and self._is_worth_checking(peer, vote, state):
+                fresh[_known(vote)] = raw, vote
+            # One of no validator is nobody's fault: who is a height behind passes it on by the set that it knows.
         good, blame = self._verify(peer, fresh, state)
         votes = [vote for vote in (*again, *good) if vote.height == self.height]
         return Taken(votes=tuple(votes), greatest=greatest, blame=blame)
