@@ -89,7 +89,7 @@ class Deliberation:
     def start(self, tip: Tip, voting: bool, actions: list[Action]) -> None:
         """Begin the height after the tip."""
         height = Height(tip.height + 1)
-        self.driver.timeouts = self.times.start_height()
+        self.times.start_height()
         self.proposals.start_height(height)
         early = self.votes.start_height(height, tip.validators)
         started = HeightStarted(height=height, validators=tip.validators, priorities=tip.priorities, voting=voting)
@@ -167,6 +167,7 @@ class Deliberation:
     # ---------------------------------------------------------------------------------------------------- the driver
 
     def _feed(self, given: consensus.Given, actions: list[Action]) -> None:
+        self.driver.timeouts = self.times.timeouts()
         for action in self.driver.handle(given):
             self._perform(action, actions)
         state = self.state

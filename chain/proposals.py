@@ -31,7 +31,8 @@ from consensus.types import BlockId, Proposal
 
 PROPOSALS_PER_ROUND_MAX: Final = 2
 ANSWER_MS: Final = 500  # after which, at the next tick, another peer is asked
-WANTED_MAX: Final = 16
+WANTED_MAX: Final = 32
+WANTED_PER_PEER_MAX: Final = 4
 SERVED_MAX: Final = 16  # answers to one peer in a height
 
 Key = tuple[int, bytes]
@@ -83,7 +84,7 @@ class Proposals:
     def take(self, peer: bytes, sent: CompactProposal | WholeProposal, state: State) -> list[Action]:
         """A proposal of this height; what is to be done about it. One that is known, or not wanted, is dropped."""
         actions: list[Action] = []
-        offer = self._enter(peer, sent.proposal, state, actions)
+        offer = self._enter(peer, sent, state, actions)
         if offer is None or offer.ready:
             return actions
         block_id = offer.proposal.block_id
@@ -95,10 +96,12 @@ class Proposals:
             self._get_ready(offer)
         return actions
 
-    def _enter(self, peer: bytes, encoded: bytes, state: State, actions: list[Action]) -> Offer | None:
-        """The offer of an encoded proposal, a new one if its proposer has signed it and there is room."""
+    def _enter(
+        self, peer: bytes, sent: CompactProposal | WholeProposal, state: State, actions: list[Action]
+    ) -> Offer | None:
+        """The offer of a proposal, a new one if its proposer has signed it and there is room."""
         try:
-            proposal = codec.decode_proposal(encoded)
+            proposal = codec.decode_proposal(sent.proposal)
         except codec.InvalidEncoding as error:
             return _blamed(actions, peer, f"a proposal that is none: {error}")
         key = proposal.round, proposal.block_id
@@ -106,7 +109,9 @@ class Proposals:
         if known is not None:
             known.holders[peer] = None
             return known
-        if (peer, proposal.block_id) in self._failed or not self._has_room(proposal, state):
+        if not self._has_room(proposal, state):
+            return None
+        if isinstance(sent, CompactProposal) and (peer, proposal.block_id) in self._failed:
             return None
         if proposal.proposer != proposer(state.validators, state.priorities, proposal.round):
             return _blamed(actions, peer, f"a proposal for round {proposal.round} by {proposal.proposer.hex()}")
@@ -114,7 +119,7 @@ class Proposals:
             return _blamed(actions, peer, f"a proposal that {proposal.proposer.hex()} did not sign")
         wanted = self._wanted.get(key)
         others = wanted.others if wanted else {}
-        offer = Offer(proposal=proposal, encoded=encoded, holders={**others, peer: None})
+        offer = Offer(proposal=proposal, encoded=sent.proposal, holders={**others, peer: None})
         self.offers[key] = offer
         return offer
 
@@ -202,6 +207,8 @@ class Proposals:
         if not holders or len(self._wanted) >= WANTED_MAX:
             return
         asked, *others = holders
+        if sum(wanted.asked == asked for wanted in self._wanted.values()) >= WANTED_PER_PEER_MAX:
+            return
         self._wanted[key] = _Wanted(asked=asked, asked_ms=self.clock_ms(), others=dict.fromkeys(others))
         round_, block_id = key
         ask = GetProposal(height=self.height, round=round_, block_id=block_id)

@@ -25,9 +25,11 @@ class RoundTimes:
     _place: tuple[int, int, Step] | None = None
     _place_ms: int = 0
 
-    def start_height(self) -> Timeouts:
-        """The timeouts of the height that starts now."""
+    def start_height(self) -> None:
         self._starts_ms, self._proposed, self._place = {}, {}, None
+
+    def timeouts(self) -> Timeouts:
+        """The timeouts of the rounds to come."""
         return timeouts_of(self.pace, self.settings)
 
     def proposed(self, round_: int) -> None:

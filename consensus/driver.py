@@ -110,7 +110,7 @@ class Driver:
         self._genesis = genesis
         self._sign = sign
         self.timeouts = timeouts
-        """May be changed between heights, as the network does."""
+        """May be changed at any time, as the network does."""
         self._log = log
         self._log_bytes = log.bytes_used
         self._log_bytes_max = log_bytes_max

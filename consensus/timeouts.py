@@ -3,11 +3,12 @@
 A timeout only decides how long a round waits for what does not come; the paper asks that it grow with the rounds of a
 height, so that at last everyone waits long enough. What came, and how long it took, gives the length it begins with:
 
-    timeout of round r = (allowance + 2 * the longest of the last 16 times) * (1 + r / 2)
+    timeout of round r = (allowance + 3/2 * the longest of the last 16 times) * (1 + r / 2)
 
-Until eight have been observed, a time that is assumed counts among them.
-The longest time covers one slow node in a set; two times it a network that has just become slower. A message that came
-after its timeout counts too, by which timeouts that are too short are found.
+Until eight have been observed, a time that is assumed counts among them. A proposal's allowance is larger: a block may
+suddenly hold far more than those before it.
+The longest time covers one slow node in a set; half of it more, a network that has just become slower. A message that
+came after its timeout counts too, by which timeouts that are too short are found.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class PaceSettings:
     """Bounds of the timeouts of round 0, and the time that is assumed at first, in milliseconds."""
 
     allowance_ms: int = 150  # also the least timeout: a busy machine's hiccups
+    larger_block_ms: int = 250  # beside the allowance, for proposals
     propose_ms_max: int = 10_000
     votes_ms_max: int = 5_000
     first_ms: int = 300
@@ -50,9 +52,10 @@ def with_quorum(pace: Pace, took_ms: int) -> Pace:
 
 
 def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
-    """The timeouts for the next height."""
-    propose_ms = min(settings.propose_ms_max, _length_ms(pace.proposals_ms, settings))
-    votes_ms = min(settings.votes_ms_max, _length_ms(pace.quorums_ms, settings))
+    """The timeouts of the rounds to come."""
+    longer_ms = settings.allowance_ms + settings.larger_block_ms
+    propose_ms = min(settings.propose_ms_max, _length_ms(pace.proposals_ms, longer_ms, settings))
+    votes_ms = min(settings.votes_ms_max, _length_ms(pace.quorums_ms, settings.allowance_ms, settings))
     return Timeouts(
         propose_ms=propose_ms,
         propose_step_ms=propose_ms // 2,
@@ -63,7 +66,7 @@ def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
     )
 
 
-def _length_ms(times_ms: tuple[int, ...], settings: PaceSettings) -> int:
+def _length_ms(times_ms: tuple[int, ...], allowance_ms: int, settings: PaceSettings) -> int:
     if len(times_ms) < TIMES_ENOUGH:
         times_ms = (*times_ms, settings.first_ms)
-    return settings.allowance_ms + 2 * max(times_ms)
+    return allowance_ms + 3 * max(times_ms) // 2

@@ -245,7 +245,7 @@ def test_announcements_that_are_lies_cost_a_bounded_number_of_questions() -> Non
     node = begun(world)
     for number in range(200):
         node.hear(2, HaveProposal(height=1, round=0, block_id=number.to_bytes(32, "big")))
-    assert len(world.heard(GetProposal, 2)) == 16
+    assert len(world.heard(GetProposal, 2)) == 4
     world.run(600)
     node.handle(Tick())
     offered = block(world)

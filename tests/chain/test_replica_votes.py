@@ -65,7 +65,7 @@ def test_votes_that_come_together_leave_together() -> None:
     ("given", "blamed"),
     [
         pytest.param(votes_of(vote(VoteKind.PREVOTE, 2, key=KEYS[3])), True, id="signed by another"),
-        pytest.param(votes_of(vote(VoteKind.PREVOTE, 6)), True, id="no validator"),
+        pytest.param(votes_of(vote(VoteKind.PREVOTE, 6)), False, id="no validator"),
         pytest.param(Votes(votes=(b"\x96",)), True, id="no vote at all"),
         pytest.param(votes_of(vote(VoteKind.PREVOTE, 6, height=2)), False, id="no validator yet"),
         pytest.param(votes_of(vote(VoteKind.PREVOTE, 2, height=3)), False, id="of a later height"),

@@ -10,7 +10,7 @@ from consensus.events import TimeoutKind
 from consensus.timeouts import TIMES_ENOUGH, TIMES_MAX, Pace, PaceSettings, timeouts_of, with_proposal, with_quorum
 from consensus.types import Round
 
-SETTINGS = PaceSettings(allowance_ms=100, propose_ms_max=5_000, votes_ms_max=2_000, first_ms=400)
+SETTINGS = PaceSettings(allowance_ms=100, larger_block_ms=50, propose_ms_max=5_000, votes_ms_max=2_000, first_ms=400)
 
 
 def after(proposals: list[int], quorums: list[int]) -> Pace:
@@ -20,24 +20,26 @@ def after(proposals: list[int], quorums: list[int]) -> Pace:
 @pytest.mark.parametrize(
     ("proposals", "expected_ms"),
     [
-        ([], 900),
-        ([10], 900),
-        ([10] * (TIMES_ENOUGH - 1), 900),
-        ([10] * TIMES_ENOUGH, 120),
-        ([10] * 20 + [300], 700),
-        ([300] + [10] * (TIMES_MAX - 1), 700),
-        ([300] + [10] * TIMES_MAX, 120),
+        ([], 750),
+        ([10], 750),
+        ([10] * (TIMES_ENOUGH - 1), 750),
+        ([10] * TIMES_ENOUGH, 165),
+        ([10] * 20 + [300], 600),
+        ([300] + [10] * (TIMES_MAX - 1), 600),
+        ([300] + [10] * TIMES_MAX, 165),
         ([10**9] * TIMES_ENOUGH, 5_000),
-        ([-5] * TIMES_ENOUGH, 100),
+        ([-5] * TIMES_ENOUGH, 150),
     ],
 )
-def test_a_proposal_has_twice_the_longest_of_the_last_times(proposals: list[int], expected_ms: int) -> None:
+def test_a_proposal_has_half_as_long_again_as_the_longest_of_the_last_times(
+    proposals: list[int], expected_ms: int
+) -> None:
     assert timeouts_of(after(proposals, []), SETTINGS).propose_ms == expected_ms
 
 
 def test_votes_have_a_time_of_their_own() -> None:
     timeouts = timeouts_of(after([1_000] * TIMES_ENOUGH, [5] * TIMES_ENOUGH), SETTINGS)
-    assert (timeouts.propose_ms, timeouts.prevote_ms, timeouts.precommit_ms) == (2_100, 110, 110)
+    assert (timeouts.propose_ms, timeouts.prevote_ms, timeouts.precommit_ms) == (1_650, 107, 107)
 
 
 @given(
