@@ -15,7 +15,8 @@ from chain.transactions import Transaction
 from chain.types import GWEI
 
 SENDERS = 100
-ROUNDS = 15
+ROUNDS = 48  # as many as there is time for in 1,000 blocks
+SAMPLES = 16  # held out for each
 
 
 def sender_key(number: int) -> bytes:
@@ -47,6 +48,7 @@ def make_chain(directory: Path, blocks: int, per_block: int, seed: int = 1) -> i
         seed=seed,
         seats=tuple(Seat(strategy="honest", share=share) for share in range(3)),
         rounds=ROUNDS,
+        samples=SAMPLES,
         others=tuple(address_of(sender_key(number)) for number in range(SENDERS)),
     )
     game = Game(setting, directory)
