@@ -34,6 +34,7 @@ class Kind(bytes, Enum):
     HEADER = b"h"
     BLOCK = b"b"
     RECEIPTS = b"r"
+    CHANGE = b"c"
     STATE = b"s"
     HEIGHT_OF_HASH = b"#"
     TRANSACTION = b"t"
@@ -46,6 +47,7 @@ _NAMES = {
     Kind.HEADER: "the header",
     Kind.BLOCK: "the block",
     Kind.RECEIPTS: "the receipts",
+    Kind.CHANGE: "an earlier state value",
     Kind.STATE: "the state value",
     Kind.HEIGHT_OF_HASH: "the height of block",
     Kind.TRANSACTION: "the place of transaction",
@@ -107,6 +109,15 @@ class Database:
         except plyvel.Error as error:
             where = f"after {describe(last)}" if last else "at the start"
             raise self._error(f"records can't be read {where}", error) from error
+
+    def first_after(self, key: bytes, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The first record after `key` whose key begins with `prefix`, with its key. Raises as `get`."""
+        try:
+            with self._levels.iterator(start=key, include_start=False, verify_checksums=True) as records:
+                found = next(records, None)
+        except plyvel.Error as error:
+            raise self._error(f"{describe(key)} can't be read", error) from error
+        return found if found is not None and found[0].startswith(prefix) else None
 
     def freeze(self) -> FrozenDatabase:
         """A view that stays as it is now; close it soon, as it keeps old records on the disk."""

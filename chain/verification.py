@@ -192,7 +192,8 @@ class Verifier:
             return
         expected = {key: self._state.get(key) for key in changes}
         for key in sorted(expected.keys() | kept.keys()):
-            if key not in kept or key not in expected or kept[key] != expected[key]:
+            same = key in kept and key in expected and kept[key] == expected[key]
+            if not same or self._store.value_at(key, height - 1) != expected[key]:
                 raise Different(height, f"earlier value of {describe_key(key)}", "it is not what its history gives")
 
     def _verify_latest_state(self, tip: int) -> None:

@@ -3,20 +3,26 @@ mode, and `verify` finds what is wrong in what they have."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chain import executor
+from chain import executor, store_history
 from chain.executor import Chain
 from chain.leveldb import Database, Kind
 from chain.node_directory import open_blobs
 from chain.replay import Different
 from chain.state import KIND_ACCOUNT
 from chain.store import HistoryPruned, Store
+from chain.store_records import change_key
 from chain.verification import Verified, Verifier
 from tests.chain.ledger_world import ADDRESSES
+from tests.chain.ledger_writer import commit_of
 from tests.chain.snapshot_world import GENESIS, add, follow, grow, open_chain, state_of, take
 
 BEGIN, TIP = 6, 12
@@ -72,6 +78,19 @@ def number(height: int) -> bytes:
 
 def undo_of(height: int) -> bytes:
     return bytes(Kind.UNDO) + number(height)
+
+
+def test_verify_finds_damage_in_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_history, "IN_MEMORY", 3)
+    path = tmp_path / "archive"
+    with Store.open(path, create=True, genesis=GENESIS.hash, archive=True) as store:
+        grow(Chain(store, GENESIS), TIP)
+    assert verify(path).replayed_from == 0
+    database = Database(path)
+    flip(database, change_key(KIND_ACCOUNT + ADDRESSES[0], 5))
+    database.close()
+    with pytest.raises(Different, match="height 5: earlier value of account"):
+        verify(path)
 
 
 DAMAGES: dict[str, Callable[[Database], None]] = {
@@ -135,7 +154,11 @@ def test_blocks_are_dropped_but_for_the_newest_and_genesis(tmp_path: Path, monke
     assert (found.first_block, found.height) == (oldest, 16)
 
 
-def test_changing_how_much_state_is_kept_is_safe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [4, 128])
+def test_changing_how_much_state_is_kept_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(store_history, "IN_MEMORY", in_memory)
     path = tmp_path / "modes"
     key = KIND_ACCOUNT + ADDRESSES[0]
     known: dict[int, bytes | None] = {}
@@ -167,3 +190,32 @@ def test_changing_how_much_state_is_kept_is_safe(tmp_path: Path) -> None:
     assert go(45, archive=True, history=3) == 37
     assert go(45, archive=False, history=3) == 42
     assert go(60, archive=False, history=200) == 42
+    assert go(70, archive=False, history=20) == 50
+    with Store.open(path, create=False, history=20) as store:
+        left = [int.from_bytes(name[-8:], "big") for name, _ in store._database.scan(bytes(Kind.CHANGE))]
+        assert all(height > 50 for height in left), "what is kept no more is gone from the disk too"
+        assert bool(left) == (in_memory == 4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_any_value_can_be_read_at_any_kept_height(data: st.DataObject) -> None:
+    """Against the states themselves; keys that begin with one another must not be mixed up."""
+    keys = [b"k", b"kk", b"kk\0", b"k" + bytes(8), b"l"]
+    states: list[dict[bytes, bytes]] = []
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(store_history, "IN_MEMORY", 3):
+        for _ in range(data.draw(st.integers(1, 3))):
+            archive, history = data.draw(st.booleans()), data.draw(st.integers(1, 12))
+            with Store.open(Path(folder) / "chain", create=True, archive=archive, history=history) as store:
+                for _ in range(data.draw(st.integers(1, 12))):
+                    changed = data.draw(st.dictionaries(st.sampled_from(keys), st.none() | st.binary(max_size=2)))
+                    state = dict(states[-1]) if states else {}
+                    state |= {key: value for key, value in changed.items() if value is not None}
+                    states.append({key: value for key, value in state.items() if changed.get(key, b"") is not None})
+                    store.commit_block(**(commit_of(len(states) - 1) | {"changes": changed}))
+                for height in range(store.oldest_height, len(states)):
+                    assert {key: store.value_at(key, height) for key in keys} == {
+                        key: states[height].get(key) for key in keys
+                    }
+                    with store.freeze(height) as frozen:
+                        assert dict(frozen.items()) == states[height]
