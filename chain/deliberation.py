@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 from chain.bodies import built_body, whole_body
 from chain.network.messages import CompactProposal, HaveProposal, Status, Votes, WholeProposal
@@ -23,8 +23,12 @@ from consensus.driver import Driver, Sign
 from consensus.events import HeightStarted, ReportEquivocation, Step, TimedOut, TimeoutKind
 from consensus.rules import State
 from consensus.timeouts import PaceSettings
-from consensus.types import NO_ROUND, ROUND_MAX, Height, Vote, Voter
+from consensus.types import NO_ROUND, Height, Vote, Voter
 from consensus.votelog import Recovered
+
+HASTY_ROUNDS: Final = 4
+"""Later rounds wait for their last timeout even where it can bring nothing: where every block gets nil at once (most
+clocks are wrong, say), rounds would follow each other at the network's speed, and there are only so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +181,8 @@ class Deliberation:
         if self.is_decided:
             return
         self._stop_if_outvoted(state, actions)
-        if state.round < ROUND_MAX and state.validators.is_quorum(state.book.precommits(state.round).power_for(None)):
+        nil_power = state.book.precommits(state.round).power_for(None)
+        if state.round < HASTY_ROUNDS and state.validators.is_quorum(nil_power):
             # Nothing can be decided in this round any more: what its last timeout waits for can't come.
             self._feed(TimedOut(kind=TimeoutKind.PRECOMMIT, height=state.height, round=state.round), actions)
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from chain.deliberation import HASTY_ROUNDS
 from chain.network.messages import Blocks, CompactProposal, HaveProposal, Message, Status, Votes, WholeProposal
 from chain.replica_events import HeightDue
 from consensus.types import VoteKind
@@ -159,6 +160,18 @@ def started(node: Node, height: int) -> bool:
     node.world.sent.clear()
     node.hear(0, Status(height=height, round=0, oldest_block=1, votes=(), proposals=()))
     return bool(node.world.heard(Votes))  # votes of a height that runs are sent to whoever lacks them
+
+
+def test_rounds_do_not_race_while_every_block_is_refused_at_once() -> None:
+    world = World(4)
+    world.clock_ahead_ms = 60_000
+    world.start()
+    world.run(30_000)
+    rounds = [node.replica.round for node in world.nodes if node.replica]
+    assert all(HASTY_ROUNDS < round_ < 40 for round_ in rounds), rounds
+    world.clock_ahead_ms = 0
+    world.run_to(2, limit_ms=20_000)
+    world.agree()
 
 
 def test_a_block_too_far_ahead_of_the_clock_gets_no_prevote_but_is_no_less_valid() -> None:
