@@ -30,7 +30,7 @@ from tests.system.terminal import terminal
 pytestmark = pytest.mark.system
 
 VALIDATORS = 4
-NEW = ("--validators", VALIDATORS, "--miners", 1, "--task", "wine", "--block-interval", "0.3")
+NEW = ("--miners", 1, "--task", "wine", "--block-interval", "0.3")
 
 
 def free_ports() -> int:
@@ -76,7 +76,7 @@ def running_devnet(directory: Path, base_port: int, *arguments: object) -> Itera
 
 def test_a_local_network_mends_itself_stops_in_order_and_goes_on(tmp_path: Path) -> None:
     directory, base_port = tmp_path / "network", free_ports()
-    with running_devnet(directory, base_port, *NEW) as nodes:
+    with running_devnet(directory, base_port, "--validators", VALIDATORS, *NEW) as nodes:
         for node in nodes:
             node.wait_for_height(5)
             node.wait_until(lambda node=node: node.call("net_peerCount") == "0x3", 30, "three peers")
@@ -102,9 +102,7 @@ def test_a_local_network_mends_itself_stops_in_order_and_goes_on(tmp_path: Path)
 
 def test_nothing_is_left_of_a_local_network_that_is_killed(tmp_path: Path) -> None:
     directory = tmp_path / "network"
-    with terminal(
-        "devnet", "--data-dir", directory, "--base-port", free_ports(), "--validators", 1, *NEW[2:]
-    ) as screen:
+    with terminal("devnet", "--data-dir", directory, "--base-port", free_ports(), "--validators", 1, *NEW) as screen:
         screen.wait_for("custodian-1")
         screen.wait_for("wine 0 of 30")
         screen.process.kill()
@@ -114,8 +112,9 @@ def test_nothing_is_left_of_a_local_network_that_is_killed(tmp_path: Path) -> No
 
 def test_a_taken_port_ends_the_start_with_its_reason(tmp_path: Path) -> None:
     base_port = free_ports()
+    start = ("devnet", "--data-dir", tmp_path / "network", "--base-port", base_port, "--quiet", "--validators", 1, *NEW)
     with socket.create_server(("127.0.0.1", base_port)):
-        done = run_command("devnet", "--data-dir", tmp_path / "network", "--base-port", base_port, "--quiet", *NEW)
+        done = run_command(*start)
     assert done.status == 1
     assert re.search(r"validator-1 ended with status 1: .*port", done.errors), done.errors
     wait_for_no_process(str(tmp_path / "network"))
