@@ -34,6 +34,7 @@ BLOB_STORE_NAME = "blobs"
 LOGS_NAME = "logs"
 NODE_KEY_NAME = "node.key"
 PEERS_NAME = "peers.json"
+PEERS_NEW_NAME = "peers.new"  # the same, while it is written: a crash may leave it
 SNAPSHOTS_NAME = "snapshots"
 BESIDE_LEDGER = (
     GENESIS_NAME,
@@ -46,6 +47,7 @@ BESIDE_LEDGER = (
     LOGS_NAME,
     NODE_KEY_NAME,
     PEERS_NAME,
+    PEERS_NEW_NAME,
     SNAPSHOTS_NAME,
 )
 MIB = 1 << 20

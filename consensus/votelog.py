@@ -168,7 +168,10 @@ def encode_record(record: Record) -> bytes:
 
 def decode_record(data: bytes) -> Record:
     """The record whose encoding is `data`; InvalidEncoding for anything else."""
-    match unpack(data, RECORD_BYTES_MAX):
+    value = unpack(data, RECORD_BYTES_MAX)
+    match value:
+        case [kind, *_] if type(kind) is not int:  # 1.0 and true equal 1, and are encoded otherwise
+            raise InvalidEncoding(f"no kind of record: {str(kind)[:80]}")
         case [1, vote]:
             return VoteRecord(vote=vote_from(vote))
         case [2, proposal, bytes() as block]:
@@ -176,7 +179,7 @@ def decode_record(data: bytes) -> Record:
         case [3, proposal, list() as polka, bytes() as block] if len(polka) <= VALIDATORS_MAX:
             votes = tuple(vote_from(vote) for vote in polka)
             return KeptRecord(proposal=proposal_from(proposal), polka=votes, block=block)
-        case [4, int() as height] if 0 <= height <= HEIGHT_MAX:
+        case [4, int() as height] if type(height) is int and 0 <= height <= HEIGHT_MAX:
             return ClosedRecord(height=Height(height))
         case other:
             raise InvalidEncoding(f"no record of a vote log: {str(other)[:80]}")

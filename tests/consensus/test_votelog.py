@@ -106,7 +106,20 @@ def test_record_decodes_to_itself(record: Record) -> None:
     assert decode_record(encode_record(record)) == record
 
 
-@pytest.mark.parametrize("data", [b"", b"\x90", b"\x92\x05\x01", b"\x92\x04\xff", b"\x92\x01\x90", b"\x93\x02\x90\xc0"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x90",
+        b"\x92\x05\x01",
+        b"\x92\x04\xff",
+        b"\x92\x01\x90",
+        b"\x93\x02\x90\xc0",
+        b"\x92\x04\xc3",  # true for a height
+        b"\x92\xc3" + encode_record(SAMPLES[0])[2:],  # true for the kind 1, and 1.0
+        b"\x92\xcb\x3f\xf0" + bytes(6) + encode_record(SAMPLES[0])[2:],
+    ],
+)
 def test_other_bytes_are_no_record(data: bytes) -> None:
     with pytest.raises(InvalidEncoding):
         decode_record(data)

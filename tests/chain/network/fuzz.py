@@ -27,6 +27,7 @@ from chain.network import frames, handshake, messages
 from chain.parameters import Parameters
 from chain.state import decode_account, encode_account
 from consensus import codec as consensus_codec
+from consensus import votelog
 from consensus.types import InvalidConsensus
 from learning.architecture import Architecture, InvalidArchitecture
 from learning.record import InvalidRecord, Record
@@ -157,6 +158,7 @@ def _consensus() -> dict[str, Target]:
         "commit": (consensus_codec.decode_commit, consensus_codec.encode_commit),
         "validators": (consensus_codec.decode_validators, consensus_codec.encode_validators),
         "evidence": (consensus_codec.decode_equivocation, consensus_codec.encode_equivocation),
+        "vote log record": (votelog.decode_record, votelog.encode_record),
     }
     return {
         name: Target(samples=samples[name], read=read, write=write, errors=(InvalidConsensus,))

@@ -19,6 +19,7 @@ from chain.signing import Fields, sign_transaction
 from chain.snapshot import encode_items, encode_siblings
 from chain.types import Block, Header, Log, Receipt
 from consensus import codec as consensus_codec
+from consensus import votelog
 from consensus.types import BlockId, Commit, Equivocation, Height, Proposal, Round, ValidatorSet, Vote, VoteKind, Voter
 from learning.record import CustodianFate, CustodianOutcome, Record, UpdateFate, UpdateOutcome
 from learning.shards import ManifestEntry, encode_manifest, encode_shard
@@ -154,6 +155,12 @@ def votes_and_the_like() -> dict[str, list[bytes]]:
         "commit": [consensus_codec.encode_commit(COMMIT)],
         "validators": [consensus_codec.encode_validators(ValidatorSet(members=members))],
         "evidence": [consensus_codec.encode_equivocation(Equivocation(first=vote(), second=vote(BlockId(bytes(32)))))],
+        "vote log record": [
+            votelog.encode_record(votelog.VoteRecord(vote=vote())),
+            votelog.encode_record(votelog.ProposalRecord(proposal=PROPOSAL, block=b"block")),
+            votelog.encode_record(votelog.KeptRecord(proposal=PROPOSAL, polka=(vote(),), block=b"")),
+            votelog.encode_record(votelog.ClosedRecord(height=Height(9))),
+        ],
     }
 
 
