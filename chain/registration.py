@@ -44,6 +44,8 @@ def _claim(state: WorkingState, account: bytes, vote_address: bytes) -> None:
         write_vote_key(state, vote_address, VoteKey(account=account))
     else:
         require(holder.account == account, f"{shown} is that of the validator 0x{holder.account.hex()}: choose another")
+        # Its later votes are known as its own account's: whoever voted with it again could not be held to them.
+        require(not holder.until, f"{shown} is not yours any more, as its own account took it back: choose another")
 
 
 def _take_back_own_key(state: WorkingState, height: int, parameters: Parameters, account: bytes) -> None:

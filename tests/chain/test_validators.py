@@ -13,6 +13,7 @@ from chain.learning_state import Member, Validator, VoteKey
 from chain.learning_store import read_members, read_validator, write_members
 from chain.ledger import execute_message
 from chain.parameters import InvalidParameters, parameters_from
+from chain.registration import account_behind
 from chain.state import WorkingState
 from chain.transition import environment_of
 from chain.types import COIN, CONTRACT_ADDRESS, ZERO_ADDRESS
@@ -241,6 +242,21 @@ def test_an_attestation_by_a_vote_key_is_its_accounts(world: World) -> None:
     digest = attestation_digest(record=record_hash(nothing_gained(world).encode()), validator=A)
     world.call(KEY, "attest", world.task, 0, digest)
     assert dict(world.round(0).attestations) == {A: digest}
+
+
+def test_a_key_that_its_own_account_took_back_is_never_anothers_vote_key_again(world: World) -> None:
+    """What it signs is its own account's from then on: with it another one could vote twice, and lose nothing."""
+    register(world, A, B)
+    register(world, B)
+    world.call(B, "unbond")
+    next_epoch(world)
+    world.go(world.height + UNBONDING)
+    world.call(B, "withdraw")
+    assert read_vote_key(world, B) is not None
+    assert account_behind(world, B, world.height) == B
+    assert "its own account took it back" in world.reason(A, "registerValidator", B)
+    register(world, A, KEY, bond=0)
+    assert account_behind(world, KEY, world.height) == A
 
 
 # ------------------------------------------------------------------------------------------------- sets and absences
