@@ -93,10 +93,12 @@ class SnapshotSync:
         self._now_ms, self._told, self._patience_s = now_ms, told, patience_s
         self._rules = rules_of(genesis, VoteSignatures(genesis.hash).signers_of, aging=trust is not None)
         self._distrusted: list[Source] = []
+        self._begun = False
         self._disagreement = ""
 
     async def run(self) -> int | None:
-        """The height whose state is in the store now; None, with an empty store, where no peer has a snapshot.
+        """The height whose state is in the store now; None, with an empty store, where no peer has a snapshot and no
+        block was named.
 
         Raises SnapshotRefused, StorageFailed. A crash at any point leaves an empty ledger.
         """
@@ -119,8 +121,15 @@ class SnapshotSync:
             except CannotPull as error:
                 log.warning("%s; looking for another", error)
                 deadline = loop.time() + self._patience_s
+        if self._begun:  # what was put of a state that did not come whole must not become part of another one
+            await asyncio.to_thread(self._store.begin_snapshot)
         if self._disagreement:
             raise SnapshotRefused(self._disagreement)
+        if self._trust is not None:
+            raise SnapshotRefused(
+                "no peer has a snapshot to give, and fetching all blocks from genesis on would not look at the named "
+                "block: try again later or with other peers, or start without --trust"
+            )
         log.warning("no peer has a snapshot to give")
         return None
 
@@ -153,6 +162,8 @@ class SnapshotSync:
         """The block of a height as its validators signed it, with those who have that block."""
         found: dict[bytes, _Target] = {}
         for source in sources:
+            if source in self._distrusted:
+                continue  # since it was asked what it has
             try:
                 trusted, commit = await self._walk(source, height)
             except _Lacking:
@@ -190,6 +201,8 @@ class SnapshotSync:
         async def fetch(wanted: int) -> LightBlock:
             if wanted not in seen:
                 answer = await self._ask(source, GetLightBlock(id=0, height=wanted))
+                if answer is None:
+                    self._distrusted.append(source)  # whoever is silent shall not hold up the others again
                 if not isinstance(answer, LightBlockOf):
                     raise _Lacking
                 seen[wanted] = decode_light_block(answer.block)
@@ -216,6 +229,7 @@ class SnapshotSync:
         header = target.trusted.header
         stored = await self._block(target)
         log.info("taking the state of height %d from %d peers", header.height, len(target.sources))
+        self._begun = True
         await asyncio.to_thread(self._store.begin_snapshot)
         pull = Pull(
             header.height,

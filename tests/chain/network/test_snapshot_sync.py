@@ -14,21 +14,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chain import snapshot_pull, snapshot_sync
 from chain.executor import Chain
 from chain.light_blocks import decode_light_block, encode_light_block
 from chain.merkle import verify
 from chain.network.messages import (
+    SNAPSHOTS_MAX,
     GetLightBlock,
     GetSnapshotBlock,
     GetSnapshotChunk,
+    GetSnapshots,
     LightBlockOf,
     Message,
     NotHeld,
     SnapshotBlock,
     SnapshotChunk,
+    Snapshots,
 )
 from chain.network.network import Network
-from chain.network.peer import Peer
+from chain.network.peer import Peer, RequestTimedOut
 from chain.network.snapshots import SnapshotServer
 from chain.snapshot import BITS_MAX, Place, decode_items, encode_items
 from chain.snapshot_files import SnapshotFiles
@@ -87,8 +91,15 @@ class Giver:
 
 
 async def givers(world: World, *made: tuple[Chain, Callable[[Message], Message]] | Chain) -> list[Giver]:
+    return await givers_from(world, 0, *made)
+
+
+async def givers_from(
+    world: World, first: int, *made: tuple[Chain, Callable[[Message], Message]] | Chain
+) -> list[Giver]:
+    """The same with other node keys."""
     found = []
-    for number, each in enumerate(made):
+    for number, each in enumerate(made, first):
         network = world.make(number, genesis=GENESIS.hash)
         found.append(Giver(network, each) if isinstance(each, Chain) else Giver(network, *each))
         await network.start()
@@ -183,6 +194,49 @@ async def test_without_any_snapshot_the_ledger_stays_empty(world: World, source:
     assert Chain(store, GENESIS).tip.height == 0
     store.close()
     young.store.close()
+
+
+@over_sockets
+async def test_without_any_snapshot_a_named_block_is_not_forgotten_silently(world: World, source: Chain) -> None:
+    young = open_chain(world.folder / "young")
+    grow(young, 2)
+    network, store = await newcomer(world, await givers(world, young)), new_store(world)
+    with pytest.raises(SnapshotRefused, match="start without --trust"):
+        await sync(network, store, young, trust=(2, _hash(young, 2)), patience_s=0.5).run()
+    store.close()
+    young.store.close()
+
+
+@over_sockets
+async def test_who_offers_much_and_answers_nothing_holds_up_for_one_question_only(
+    world: World, source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "ANSWER_SECONDS", 1.0)
+    network, store = await newcomer(world, await givers(world, source)), new_store(world)
+    silent = _Silent()
+    start = asyncio.get_running_loop().time()
+    syncing = sync(network, store, source)
+    syncing._peers = lambda: [silent, *network.peers()]
+    assert await syncing.run() == HEIGHT
+    assert silent.questions == 1
+    assert asyncio.get_running_loop().time() - start < 10
+    assert_is_source(store, source)
+
+
+class _Silent:
+    """A peer that offers snapshots and is asked for their blocks in vain."""
+
+    questions = 0
+
+    async def request(self, message: Message, timeout_s: float) -> Message:
+        if isinstance(message, GetSnapshots):
+            return Snapshots(id=0, heights=tuple(range(1000, 1000 + SNAPSHOTS_MAX)))
+        self.questions += 1
+        await asyncio.sleep(timeout_s)
+        raise RequestTimedOut("no answer")
+
+    def blame(self, points: int, reason: str) -> None:
+        raise AssertionError(reason)
 
 
 @pytest.mark.parametrize("height", [2, HEIGHT, TIP])
@@ -311,6 +365,27 @@ async def test_a_peer_that_no_longer_has_it_is_not_blamed(world: World, source: 
     assert_is_source(store, source)
 
 
+@over_sockets
+async def test_silent_peers_hold_up_a_newcomer_once_only(
+    world: World, source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(snapshot_pull, "CHUNK_SECONDS", 0.3)
+    silent = await givers(world, source)
+    for kind in (GetLightBlock, GetSnapshotChunk):
+        silent[0].network._delivery._answerers[kind] = _never
+    among = [*silent, *await givers_from(world, 1, source)]
+    network, store = await newcomer(world, among), new_store(world)
+    assert await sync(network, store, source).run() == HEIGHT
+    assert not silent[0].chunks
+    assert_is_source(store, source)
+
+
+async def _never(peer: Peer, asked: Any) -> Message:
+    await asyncio.sleep(3600)
+    raise AssertionError("nobody waits so long")
+
+
 @pytest.mark.parametrize("change", FORGERIES)
 @over_sockets
 async def test_only_a_forger_leads_nowhere(world: World, source: Chain, change: Callable[[Message], Message]) -> None:
@@ -319,9 +394,12 @@ async def test_only_a_forger_leads_nowhere(world: World, source: Chain, change: 
     assert await sync(network, store, source, patience_s=0.5).run() is None
     assert among[0].lied
     await until(lambda: network.peer(among[0].network.id) is None)
-    assert Chain(store, GENESIS).tip.height == 0
-    assert dict(store.items()) != state_of(source)
-    store.close()
+    assert dict(store.items()) == {}
+    chain, fresh = Chain(store, GENESIS), open_chain(world.folder / "fresh")
+    assert state_of(chain) == state_of(fresh)  # nothing of what was taken before is left in it
+    follow(chain, source)
+    for each in (chain, fresh):
+        each.store.close()
 
 
 # ------------------------------------------------------------------------------------------------------------ crashes
