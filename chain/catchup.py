@@ -1,7 +1,8 @@
 """Home of block sync: which decided blocks are asked of which peers, and what has come of them, in order and bounded.
 
 A peer's height is a claim. Whoever does not deliver what it claims is believed no more until it tells again, and is
-held responsible; consensus goes on meanwhile. Commits are checked in step with execution, as only that tells the sets.
+held responsible; consensus goes on meanwhile, and waits for nobody who has failed to deliver before. What comes late is
+used: a slow link is no fault. Commits are checked in step with execution, as only that tells the sets.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ WINDOW_BLOCKS: Final = 512  # beyond the tip, asked for or waiting
 WAITING_BYTES_MAX: Final = 32 << 20
 REQUESTS_MAX: Final = 8
 REQUESTS_PER_PEER_MAX: Final = 2
-ANSWER_MS: Final = 5_000
+ANSWER_MS: Final = 5_000  # after which another peer is asked
+LATE_MS: Final = 30_000  # after which an answer is not expected any more
 PATIENCE_MS: Final = 2_000  # for which the next height waits for blocks that are on their way
 IDS_MAX: Final = 1 << 31  # ids above are the transport's
 
@@ -67,6 +69,8 @@ class CatchUp:
     height: int = 0
     _claims: dict[bytes, _Claim] = field(default_factory=dict)
     _requests: dict[int, _Request] = field(default_factory=dict)
+    _late: dict[int, _Request] = field(default_factory=dict)  # others were asked, the answer may come yet
+    _failed: dict[bytes, None] = field(default_factory=dict)  # peers that gave nothing in time when last asked
     _waiting: dict[int, Fetched] = field(default_factory=dict)
     _bytes: int = 0
     _last_id: int = 0
@@ -81,7 +85,9 @@ class CatchUp:
 
     def forget_peer(self, peer: bytes) -> None:
         self._claims.pop(peer, None)
+        self._failed.pop(peer, None)
         self._requests = {id_: request for id_, request in self._requests.items() if request.peer != peer}
+        self._late = {id_: request for id_, request in self._late.items() if request.peer != peer}
 
     def advanced(self, height: int) -> None:
         """The tip is at this height now."""
@@ -96,7 +102,8 @@ class CatchUp:
     def is_fetching(self) -> bool:
         """Whether blocks of more than the next height are on their way, and have been for no longer than is usual."""
         recent = self.clock_ms() - PATIENCE_MS
-        return self.highest() > self.height + 2 and any(r.asked_ms > recent for r in self._requests.values())
+        trusted = [request for request in self._requests.values() if request.peer not in self._failed]
+        return self.highest() > self.height + 2 and any(request.asked_ms > recent for request in trusted)
 
     def next(self) -> Fetched | None:
         """The block after the tip, if it is here."""
@@ -135,7 +142,11 @@ class CatchUp:
         able = [peer for peer in able if busy.get(peer, 0) < REQUESTS_PER_PEER_MAX]
         if not able:
             return None
-        peer = min(able, key=lambda peer: (busy.get(peer, 0), (first // BATCH_BLOCKS + peer[-1]) % 8, peer))
+
+        def cost(peer: bytes) -> tuple[bool, int, int, bytes]:
+            return peer in self._failed, busy.get(peer, 0), (first // BATCH_BLOCKS + peer[-1]) % 8, peer
+
+        peer = min(able, key=cost)
         count = min(count, self._claims[peer].below - first)
         self._last_id = (self._last_id + 1) % IDS_MAX
         self._requests[self._last_id] = _Request(peer=peer, first=first, count=count, asked_ms=self.clock_ms())
@@ -143,34 +154,48 @@ class CatchUp:
 
     def tick(self) -> list[Action]:
         """Leave those who did not answer."""
-        late = self.clock_ms() - ANSWER_MS
+        now = self.clock_ms()
         actions: list[Action] = []
         for id_, request in list(self._requests.items()):
-            if request.asked_ms <= late:
-                del self._requests[id_]
-                self._claims.pop(request.peer, None)
+            if request.asked_ms <= now - ANSWER_MS:
+                self._late[id_] = self._requests.pop(id_)
+                self._fail(request.peer)
+        for id_, request in list(self._late.items()):
+            if request.asked_ms <= now - LATE_MS:
+                del self._late[id_]
                 reason = f"it did not give the blocks from {request.first} on"
                 actions.append(Blame(peer=request.peer, points=BLAME_SLIGHT, reason=reason))
         return actions
 
+    def _fail(self, peer: bytes) -> None:
+        self._claims.pop(peer, None)
+        self._failed[peer] = None
+
     # ----------------------------------------------------------------------------------------------------- answers
+
+    def _answered(self, peer: bytes, id_: int) -> _Request | None:
+        """The request that a peer answers; None if there is none of this number to it."""
+        for requests in (self._requests, self._late):
+            request = requests.get(id_)
+            if request is not None and request.peer == peer:
+                return requests.pop(id_)
+        return None
 
     def not_held(self, peer: bytes, id_: int) -> list[Action]:
         """A peer does not have what it claimed."""
-        request = self._requests.get(id_)
-        if request is None or request.peer != peer:
+        request = self._answered(peer, id_)
+        if request is None:
             return []
-        del self._requests[id_]
-        self._claims.pop(peer, None)
+        self._fail(peer)
         reason = f"it has not the block {request.first} that it claimed"
         return [Blame(peer=peer, points=BLAME_SLIGHT, reason=reason)]
 
     def take(self, peer: bytes, sent: Blocks) -> list[Action]:
         """Blocks that were asked for; each may be decoded further ahead of its turn."""
-        request = self._requests.get(sent.id)
-        if request is None or request.peer != peer:
-            return []  # late: another one was asked
-        del self._requests[sent.id]
+        request = self._answered(peer, sent.id)
+        if request is None:
+            return []  # far too late
+        self._failed.pop(peer, None)
         if sent.first != request.first or not 0 < len(sent.blocks) <= min(request.count, BLOCKS_MAX):
             return [Blame(peer=peer, points=BLAME_FATAL, reason="it gave other blocks than it was asked for")]
         actions: list[Action] = []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.catchup import ANSWER_MS, BATCH_BLOCKS, REQUESTS_MAX, REQUESTS_PER_PEER_MAX, WINDOW_BLOCKS, CatchUp
+from chain.catchup import ANSWER_MS, BATCH_BLOCKS, LATE_MS, REQUESTS_MAX, REQUESTS_PER_PEER_MAX, WINDOW_BLOCKS, CatchUp
 from chain.codec import encode_block
 from chain.network.messages import Blocks, GetBlocks, NotHeld, Status
 from chain.replica_events import Action, Blame, Decode, PeerConnected, Send, Tick
@@ -80,11 +80,44 @@ def test_who_does_not_answer_is_blamed_and_believed_no_more() -> None:
     assert node.is_fetching()
     now[0] = ANSWER_MS
     assert not node.is_fetching()
-    blames = node.tick()
-    assert [(action.peer, action.points) for action in blames if isinstance(action, Blame)] == [(ONE, 10)] * 2
+    assert node.tick() == []
     assert node.highest() == 0
     node.heard(TWO, 40)
     assert {peer for peer, _, _ in asked(node.plan(0))} == {TWO}
+    now[0] = LATE_MS
+    blames = node.tick()
+    assert [(action.peer, action.points) for action in blames if isinstance(action, Blame)] == [(ONE, 10)] * 2
+
+
+def test_who_did_not_answer_is_asked_last_and_not_waited_for_until_it_answers() -> None:
+    now = [0]
+    node = catch_up(now)
+    node.heard(ONE, 9)
+    node.plan(0)
+    now[0] = ANSWER_MS
+    node.tick()
+    node.heard(ONE, 9)
+    node.heard(TWO, 9)
+    assert asked(node.plan(0)) == [(TWO, 1, 8)]
+    assert node.not_held(TWO, 2)
+    assert asked(node.plan(0)) == [(ONE, 1, 8)]
+    assert not node.is_fetching()
+    node.take(ONE, answer(3, 1, 2))
+    assert asked(node.plan(0)) == [(ONE, 3, 6)]
+    assert node.is_fetching()
+
+
+def test_an_answer_that_comes_late_is_used() -> None:
+    now = [0]
+    node = catch_up(now)
+    node.heard(ONE, 9)
+    node.plan(0)
+    now[0] = ANSWER_MS
+    node.tick()
+    assert node.take(ONE, answer(1, 1, 8))
+    assert node.next() is not None
+    now[0] = LATE_MS
+    assert node.tick() == []
 
 
 def test_who_has_not_what_it_claims_is_believed_no_more() -> None:
@@ -201,6 +234,24 @@ def test_a_peer_that_claims_and_does_not_deliver_holds_consensus_up_only_briefly
     took = world.run_to(10, *world.nodes[1:])
     assert took < 60_000
     assert all(blame.peer == liar.id for node in world.nodes[1:] for blame in node.blames)
+
+
+def test_peers_that_take_turns_in_lying_do_not_hold_consensus_up() -> None:
+    world = World(9, validating=4)
+    for node in world.nodes[:4]:
+        node.start()
+    world.run_to(2, *world.nodes[:4])
+
+    def lie(liar: int) -> None:
+        for node in world.nodes[:4]:
+            node.hear(liar, Status(height=10**6, round=0, oldest_block=1, votes=(), proposals=()))
+        world.after(100, lambda: lie(liar))
+
+    for place, liar in enumerate(world.nodes[4:]):
+        for node in world.nodes[:4]:
+            node.handle(PeerConnected(peer=liar.id))
+        world.after(1_300 * place, lambda index=liar.index: lie(index))  # type: ignore[misc]
+    assert world.run_to(12, *world.nodes[:4]) < 30_000
 
 
 def test_a_pruned_peer_says_so_and_another_is_asked() -> None:
