@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,7 @@ PASS_BYTES = 1 << 26  # of leaves in memory while a snapshot is made
 LEAVES_BETWEEN_PAUSES = 1000
 PAUSE_SECONDS = 0.0005  # so that making a large snapshot does not slow down what else the process does
 INDEX_BYTES_MAX = 1 << 28
+Items = Callable[[], Iterator[tuple[bytes, bytes]]]  # of a state, each time from the start
 _MAKING, _CHUNKS, _INDEX = "making", "chunks", "index"
 
 
@@ -98,6 +99,7 @@ class SnapshotFiles:
         self._directory = directory / SNAPSHOTS_NAME
         self._chain = chain
         self._lock = threading.Lock()
+        self._stopping = threading.Event()
         self._snapshots: dict[int, Snapshot] = {}
         shutil.rmtree(self._directory / _MAKING, ignore_errors=True)
         for entry in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
@@ -111,6 +113,10 @@ class SnapshotFiles:
         except Exception as error:
             log.warning("the snapshot %s can't be used and is removed: %s", path, error)
             shutil.rmtree(path, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Let a `make` under way give up soon."""
+        self._stopping.set()
 
     def heights(self) -> tuple[int, ...]:
         """Of the snapshots that can be given, ascending."""
@@ -136,7 +142,7 @@ class SnapshotFiles:
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(parents=True)
             with self._frozen(height) as state:
-                chunks = _write_chunks(making / _CHUNKS, state)
+                chunks = _write_chunks(making / _CHUNKS, lambda: _paced(state.items(), self._stopping))
             _write_synced(making / _INDEX, self._index(height, chunks))
             final = self._directory / str(height)
             shutil.rmtree(final, ignore_errors=True)
@@ -193,14 +199,14 @@ def _read_index(path: Path, height: int) -> Snapshot:
 # --------------------------------------------------------------------------------------------------------- making
 
 
-def _write_chunks(path: Path, state: FrozenState) -> list[StoredChunk]:
-    """All chunks of a state to a file, in as many passes over it as memory allows."""
-    places, sizes = _division(state)
+def _write_chunks(path: Path, items: Items) -> list[StoredChunk]:
+    """All chunks of a state to a file, in as many passes over its `items` as memory allows."""
+    places, sizes = _division(items())
     written: list[tuple[Place, int, int, bytes]] = []
     hashes: list[bytes] = []
     with path.open("xb") as file:
         for first, last in _passes(sizes):
-            for place, leaves in _leaves_of(state, places[first:last]):
+            for place, leaves in _leaves_of(items(), places[first:last]):
                 data = encode_items(tuple((key, value) for _, key, value in leaves))
                 if len(data) > CHUNK_BYTES_MAX:
                     raise NoSnapshot(f"a value of {len(data)} bytes is too large for a chunk")
@@ -215,10 +221,10 @@ def _write_chunks(path: Path, state: FrozenState) -> list[StoredChunk]:
     ]
 
 
-def _division(state: FrozenState) -> tuple[tuple[Place, ...], list[int]]:
+def _division(items: Iterator[tuple[bytes, bytes]]) -> tuple[tuple[Place, ...], list[int]]:
     """The places of a state's chunks, and the bytes of leaves in each."""
     starts, sizes = [], []
-    for key, value in _paced(state.items()):
+    for key, value in items:
         starts.append(key_start(key))
         sizes.append(leaf_bytes(key, value))
     start, size = np.array(starts, np.uint64), np.array(sizes, np.int64)
@@ -241,12 +247,14 @@ def _passes(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield first, len(sizes)
 
 
-def _leaves_of(state: FrozenState, places: Sequence[Place]) -> Iterator[tuple[Place, list[tuple[bytes, bytes, bytes]]]]:
+def _leaves_of(
+    items: Iterator[tuple[bytes, bytes]], places: Sequence[Place]
+) -> Iterator[tuple[Place, list[tuple[bytes, bytes, bytes]]]]:
     """(tree key, key, value) of each leaf of each place, by ascending tree key."""
     starts = [place.start for place in places]
     low, high = places[0].start, places[-1].end
     found: list[list[tuple[bytes, bytes, bytes]]] = [[] for _ in places]
-    for key, value in _paced(state.items()):
+    for key, value in items:
         own = tree_key(key)
         start = int.from_bytes(own[:8], "big")
         if low <= start < high:
@@ -256,10 +264,10 @@ def _leaves_of(state: FrozenState, places: Sequence[Place]) -> Iterator[tuple[Pl
         yield place, leaves
 
 
-def _paced(items: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+def _paced(items: Iterator[tuple[bytes, bytes]], stopping: threading.Event) -> Iterator[tuple[bytes, bytes]]:
     for number, item in enumerate(items):
-        if number % LEAVES_BETWEEN_PAUSES == LEAVES_BETWEEN_PAUSES - 1:
-            time.sleep(PAUSE_SECONDS)
+        if number % LEAVES_BETWEEN_PAUSES == LEAVES_BETWEEN_PAUSES - 1 and stopping.wait(PAUSE_SECONDS):
+            raise NoSnapshot("the node stops")
         yield item
 
 

@@ -21,6 +21,7 @@ log = logging.getLogger("lyceum.snapshots")
 PIECES_MAX = 256  # that the keys are divided into, so that peers of any speed have something to do
 AT_ONCE = 3  # questions under way with one peer
 CHUNK_SECONDS = 30.0
+SLOW_SECONDS = 5.0  # a peer that takes so long for a chunk gives up its piece to others
 FORGERY = 100  # points: a peer that sends what is proved wrong is cut off
 
 Store = Callable[[Sequence[tuple[bytes, bytes]]], None]
@@ -128,11 +129,15 @@ class Pull:
             start, end = piece
             try:
                 while start < end:
+                    asked = asyncio.get_running_loop().time()
                     place = await self._chunk(source, start)
                     start = self._pieces.missing_from(start)
                     if only_first:
                         self._divided = True
                         self._pieces.divide(start, end, place.bits)
+                        return
+                    if asyncio.get_running_loop().time() - asked > SLOW_SECONDS:
+                        self._pieces.give_back(start, end)
                         return
             except (PeerGone, RequestTimedOut, CannotPull, InvalidInput) as error:
                 log.info("a peer gives no chunk at %x of height %d: %s", start, self._height, error)

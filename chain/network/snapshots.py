@@ -44,7 +44,8 @@ class SnapshotServer:
         network.answer(GetSnapshotChunk, self._chunk)
 
     def close(self) -> None:
-        """Wait for what is being read or made; nothing half-made stays."""
+        """Stop what is being read or made; nothing half-made is given to anyone."""
+        self._files.stop()
         self._reader.shutdown(cancel_futures=True)
         self._maker.shutdown(cancel_futures=True)
 

@@ -106,6 +106,19 @@ def test_of_a_height_whose_state_is_gone_none_is_made(chain: Chain, tmp_path: Pa
     assert SnapshotFiles(tmp_path, chain).heights() == ()
 
 
+def test_who_stops_a_node_need_not_wait_for_a_snapshot(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(chain, CHECKPOINT)
+    monkeypatch.setattr(snapshot_files, "LEAVES_BETWEEN_PAUSES", 10)
+    files = SnapshotFiles(tmp_path, chain)
+    files.stop()
+    with pytest.raises(NoSnapshot, match="stops"):
+        files.make(CHECKPOINT)
+    assert SnapshotFiles(tmp_path, chain).heights() == ()
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
 def test_damaged_files_are_not_given(chain: Chain, tmp_path: Path) -> None:
     grow(chain, CHECKPOINT)
     made = SnapshotFiles(tmp_path, chain).make(CHECKPOINT)
