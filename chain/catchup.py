@@ -28,6 +28,7 @@ REQUESTS_PER_PEER_MAX: Final = 2
 ANSWER_MS: Final = 5_000  # after which another peer is asked
 LATE_MS: Final = 30_000  # after which an answer is not expected any more
 PATIENCE_MS: Final = 2_000  # for which the next height waits for blocks that are on their way
+DOUBT_MS: Final = 60_000  # for which nobody is waited for once a claim has come to nothing, unless blocks come
 IDS_MAX: Final = 1 << 31  # ids above are the transport's
 
 
@@ -74,6 +75,8 @@ class CatchUp:
     _waiting: dict[int, Fetched] = field(default_factory=dict)
     _bytes: int = 0
     _last_id: int = 0
+    _storing: int = 0
+    _doubt_ends_ms: int = 0  # a claim costs nothing, nor does a new name for who made it
 
     # ------------------------------------------------------------------------------------------------ what is known
 
@@ -86,6 +89,8 @@ class CatchUp:
     def forget_peer(self, peer: bytes) -> None:
         self._claims.pop(peer, None)
         self._failed.pop(peer, None)
+        if any(request.peer == peer for request in self._requests.values()):
+            self._doubt()
         self._requests = {id_: request for id_, request in self._requests.items() if request.peer != peer}
         self._late = {id_: request for id_, request in self._late.items() if request.peer != peer}
 
@@ -101,9 +106,14 @@ class CatchUp:
 
     def is_fetching(self) -> bool:
         """Whether blocks of more than the next height are on their way, and have been for no longer than is usual."""
+        if self.clock_ms() < self._doubt_ends_ms:
+            return False
         recent = self.clock_ms() - PATIENCE_MS
         trusted = [request for request in self._requests.values() if request.peer not in self._failed]
         return self.highest() > self.height + 2 and any(request.asked_ms > recent for request in trusted)
+
+    def _doubt(self) -> None:
+        self._doubt_ends_ms = self.clock_ms() + DOUBT_MS
 
     def next(self) -> Fetched | None:
         """The block after the tip, if it is here."""
@@ -117,6 +127,7 @@ class CatchUp:
 
     def plan(self, committing: int) -> list[Action]:
         """Ask for what is not here up to what peers claim; nothing up to `committing`, which is being stored."""
+        self._storing = committing
         actions: list[Action] = []
         taken = {h: None for r in self._requests.values() for h in range(r.first, r.first + r.count)}
         height = max(self.height, committing) + 1
@@ -170,6 +181,7 @@ class CatchUp:
     def _fail(self, peer: bytes) -> None:
         self._claims.pop(peer, None)
         self._failed[peer] = None
+        self._doubt()
 
     # ----------------------------------------------------------------------------------------------------- answers
 
@@ -208,6 +220,8 @@ class CatchUp:
                 self._waiting[height] = fetched
                 self._bytes += fetched.size
                 actions.append(Decode(block_id=fetched.commit.block_id, block=fetched.block))
+        if sent.first == self.height + 1 > self._storing:  # its commit is checked at once
+            self._doubt_ends_ms = 0
         return actions
 
     def reject(self, fetched: Fetched, reason: str) -> list[Action]:
@@ -215,6 +229,7 @@ class CatchUp:
         for height in [height for height, other in self._waiting.items() if other.peer == fetched.peer]:
             self._drop(height)
         self.forget_peer(fetched.peer)
+        self._doubt()
         return [Blame(peer=fetched.peer, points=BLAME_FATAL, reason=reason)]
 
     def _drop(self, height: int) -> None:

@@ -107,6 +107,27 @@ def test_who_did_not_answer_is_asked_last_and_not_waited_for_until_it_answers() 
     assert node.is_fetching()
 
 
+def test_claims_that_come_to_nothing_are_not_waited_for_again_under_another_name() -> None:
+    now = [0]
+    node = catch_up(now)
+    node.heard(ONE, 9)
+    node.plan(0)
+    assert node.is_fetching()
+    node.forget_peer(ONE)
+    for number in range(10):
+        liar = bytes([number]) * 20
+        node.heard(liar, 9)
+        assert asked(node.plan(0)) == [(liar, 1, 8)]
+        assert not node.is_fetching()
+        node.forget_peer(liar)
+        now[0] += 1_000
+    node.heard(TWO, 9)
+    node.plan(0)
+    node.take(TWO, answer(12, 1, 2))  # the last one's question
+    node.plan(0)
+    assert node.is_fetching()
+
+
 def test_an_answer_that_comes_late_is_used() -> None:
     now = [0]
     node = catch_up(now)
