@@ -43,6 +43,10 @@ BACKLOG_HASHES: Final = 512  # of the pool's content, told to a new peer each BA
 BACKLOG_S: Final = 0.1
 AGE_S: Final = 30.0  # what waits in the pool is told again, and what was refused may be asked for again
 AGAIN_MAX: Final = 512
+ENTERED_MAX: Final = (
+    4096  # that are still given though the pool has dropped them: their senders may replace them at once
+)
+ENTERED_BYTES_MAX: Final = 1 << 22
 BLOCKS_KEPT: Final = 4  # whose transactions are still given: who asks may be some blocks behind
 
 
@@ -74,6 +78,8 @@ class TransactionGossip:
         self._asked: set[bytes] = set()  # questions under way
         self._fresh: list[bytes] = []  # entered the pool, not told yet
         self._timer: asyncio.TimerHandle | None = None
+        self._entered_lately: dict[bytes, Transaction] = {}
+        self._entered_bytes = 0
         self._departed: deque[dict[bytes, Transaction]] = deque(maxlen=BLOCKS_KEPT)
         self._tasks: asyncio.TaskGroup | None = None
         network.handle(TransactionHashes, self._told)
@@ -129,11 +135,23 @@ class TransactionGossip:
         self._seen.add(hashes)
         if not self._links:
             return
+        self._keep(transactions)
         self._fresh += hashes
         if len(self._fresh) >= BATCH_HASHES:
             self._tell_fresh()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(BATCH_S, self._tell_fresh)
+
+    def _keep(self, transactions: Sequence[Transaction]) -> None:
+        """Be able to give what is told of: else whoever replaces a transaction at once makes a liar of this node."""
+        kept = self._entered_lately
+        for transaction in transactions:
+            if transaction.hash in kept:
+                continue
+            kept[transaction.hash] = transaction
+            self._entered_bytes += len(transaction.raw)
+            while len(kept) > ENTERED_MAX or self._entered_bytes > ENTERED_BYTES_MAX:
+                self._entered_bytes -= len(kept.pop(next(iter(kept))).raw)
 
     def _tell_fresh(self) -> None:
         if self._timer:
@@ -173,6 +191,8 @@ class TransactionGossip:
         return Transactions(id=asked.id, raws=tuple(raws)) if raws else NotHeld(id=asked.id)
 
     def _departed_one(self, hash_: bytes) -> Transaction | None:
+        if entered := self._entered_lately.get(hash_):
+            return entered
         return next((block[hash_] for block in self._departed if hash_ in block), None)
 
     # ----------------------------------------------------------------------------------------------------- pulling

@@ -28,6 +28,7 @@ from tests.chain.ledger_world import ADDRESSES, BALANCE, transaction
 from tests.chain.network.gossip_world import Member, PoolNode, running, until
 
 TRANSFERS = [transaction(sender, nonce) for nonce in range(20) for sender in range(4)]
+RAISED = {"max_fee_per_gas": 112 * GWEI, "max_priority_fee_per_gas": 2 * GWEI}
 
 
 def pool_nodes(directory: Path, count: int) -> list[PoolNode]:
@@ -194,6 +195,21 @@ async def test_what_one_does_not_give_another_is_asked_for_and_the_liar_is_blame
             if liar.is_banned_by(asking):
                 break
         assert liar.is_banned_by(asking)
+        assert asking.peer_of(honest) is not None
+
+
+@pytest.mark.asyncio
+async def test_nobody_is_cut_off_for_transactions_that_their_sender_replaced_at_once(tmp_path: Path) -> None:
+    """Whoever sends one and then its replacement could else make honest nodes ban each other."""
+    honest, asking = pool_nodes(tmp_path, 2)
+    async with running(honest, asking):
+        for first in TRANSFERS[:24]:
+            latest = transaction(ADDRESSES.index(first.sender), first.nonce, **RAISED)
+            assert await honest.submit(first) == [first.hash]
+            honest.gossip._tell_fresh()
+            assert await honest.submit(latest) == [latest.hash]  # before it is asked for the first
+            await until(lambda: asking.has(latest))  # noqa: B023
+        assert not asking.has(TRANSFERS[0])
         assert asking.peer_of(honest) is not None
 
 
