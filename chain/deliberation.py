@@ -107,6 +107,7 @@ class Deliberation:
         self.votes.tick()
         if self.state is not None and not self.is_decided:
             actions += self.proposals.tick(self.state)
+            self._feed_ready(actions)
 
     def forget_peer(self, peer: bytes) -> None:
         self.votes.forget_peer(peer)

@@ -215,7 +215,7 @@ class Proposals:
         actions.append(Send(peers=(asked,), message=ask))
 
     def tick(self, state: State) -> list[Action]:
-        """Ask others for what has not been answered, and forget what consensus has no use for any more."""
+        """Ask others for what has not been answered; forget what consensus has no use for, give it what it lacks."""
         actions: list[Action] = []
         late = self.clock_ms() - ANSWER_MS
         for key, wanted in [(key, wanted) for key, wanted in self._wanted.items() if wanted.asked_ms <= late]:
@@ -226,6 +226,9 @@ class Proposals:
                 reason = f"it did not give the transactions of its proposal {body.block_id.hex()}"
                 self._fail(body.source, body.block_id, BLAME_SLIGHT, reason, actions)
         self._prune(state)
+        known = [(round_, given.proposal.block_id) for round_, row in state.proposals.items() for given in row]
+        # Consensus may have dropped one as too old, until votes told that it was wanted.
+        self.ready += [offer for key, offer in self.offers.items() if offer.ready and key not in known]
         return actions
 
     def _prune(self, state: State) -> None:

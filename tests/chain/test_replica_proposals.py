@@ -278,3 +278,17 @@ def test_later_rounds_are_proposed_whole() -> None:
     world.run(10)
     assert len(world.heard(WholeProposal)) == 3
     assert not world.heard(CompactProposal)
+
+
+def test_a_block_that_was_given_up_as_old_is_decided_when_votes_for_it_come() -> None:
+    world = World(4)
+    node = world.only(1)
+    block = block_of(1, bytes(32), world.now_ms)
+    node.hear(0, whole(block))
+    world.run(10)
+    node.hear(2, votes_of(*[vote(VoteKind.PRECOMMIT, voter, None, round_=9) for voter in (2, 3)]))
+    node.hear(0, votes_of(*[vote(VoteKind.PRECOMMIT, voter, id_of(block)) for voter in (0, 2, 3)]))
+    assert node.replica is not None
+    assert node.replica.round == 9
+    world.run(2_000)
+    assert node.height == 1
