@@ -15,6 +15,7 @@ from chain.network.messages import CompactProposal, HaveProposal, Status, Votes,
 from chain.proposals import Proposals
 from chain.replica_events import Action, Build, Built, Checked, CommitBlock, Send, StartTimer, Stop, Tip
 from chain.round_times import RoundTimes
+from chain.serving import Serving
 from chain.status import build_status, help_with
 from chain.transactions import Transaction
 from chain.vote_exchange import Recover, VoteExchange
@@ -68,6 +69,7 @@ class Deliberation:
         )
         self.votes = VoteExchange(genesis=genesis, recover=recover)
         self.proposals = Proposals(genesis=genesis, recover=recover, pool_get=pool_get, clock_ms=clock_ms)
+        self.serving = Serving(self.proposals)
         self.times = RoundTimes(settings=settings.pace, clock_ms=clock_ms)
         self.peers: tuple[bytes, ...] = ()
         self.stored = 0  # the height up to which blocks are stored, or being stored
@@ -95,6 +97,7 @@ class Deliberation:
         height = Height(tip.height + 1)
         self.times.start_height()
         self.proposals.start_height(height)
+        self.serving.start_height()
         early = self.votes.start_height(height, tip.validators)
         started = HeightStarted(height=height, validators=tip.validators, priorities=tip.priorities, voting=voting)
         self._feed(started, actions)
@@ -112,6 +115,7 @@ class Deliberation:
     def forget_peer(self, peer: bytes) -> None:
         self.votes.forget_peer(peer)
         self.proposals.forget_peer(peer)
+        self.serving.forget_peer(peer)
 
     # -------------------------------------------------------------------------------------------------------- inputs
 
@@ -167,7 +171,7 @@ class Deliberation:
         """What a peer lacks of this height."""
         if self.state is None or self.state.height != status.height:
             return []
-        return help_with(peer, status, self.driver.votes(), self.state, self.proposals)
+        return help_with(peer, status, self.driver.votes(), self.state, self.serving)
 
     # ---------------------------------------------------------------------------------------------------- the driver
 
@@ -192,7 +196,7 @@ class Deliberation:
         ready, self.proposals.ready = self.proposals.ready, []
         for offer in ready:
             body = self.proposals.bodies[offer.proposal.block_id]
-            actions += self.proposals.announce(offer, self.peers)
+            actions += self.serving.announce(offer, self.peers)
             self.times.proposed(offer.proposal.round)
             ahead_ms = body.header.time_ms - self._time_ms()
             received = consensus.ProposalReceived(
@@ -226,7 +230,7 @@ class Deliberation:
         """Round 0 names transactions, which everyone's pool should have; later ones leave nothing to chance."""
         offer = self.proposals.remember(action.proposal, action.block)
         compact = action.proposal.round == 0
-        message = self.proposals.compact(offer) if compact else self.proposals.whole(offer)
+        message = self.serving.compact(offer) if compact else self.serving.whole(offer)
         for peer in self.peers:
             offer.holders[peer] = None
         if self.peers:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, assert_never
+from typing import Any, Final, TypeVar, assert_never
 
 from chain.block_worker import BlockWorker, Outvoted, priorities_before
 from chain.crypto import address_of, keccak256
@@ -38,7 +38,8 @@ from chain.replica_events import (
     Tick,
 )
 from chain.threads import workers
-from chain.types import Block, Header
+from chain.transport import Gate, NoTransport, Transport
+from chain.types import Header
 from chain.vote_signatures import sign_vote
 from chain.votelog_file import VoteLog
 from consensus import votelog
@@ -56,33 +57,6 @@ INBOX_MAX: Final = 20_000  # inputs; beyond, peers' messages are dropped, and ex
 BATCH_MAX: Final = 128  # inputs taken together
 
 _T = TypeVar("_T")
-
-
-class Transport(Protocol):
-    """What a node needs of a network. Neither method waits or raises."""
-
-    def send(self, peers: Sequence[bytes], message: Message) -> None:
-        """Send to those of these peers that are connected."""
-
-    def blame(self, peer: bytes, points: int, reason: str) -> None:
-        """Hold something against a peer."""
-
-
-class Gate(Protocol):
-    """What fetched blocks wait for."""
-
-    async def before(self, block: Block) -> None:
-        """Return when the block may be committed; raise what stops the node."""
-
-
-class NoTransport:
-    """A node by itself."""
-
-    def send(self, peers: Sequence[bytes], message: Message) -> None:
-        raise AssertionError("there are no peers")
-
-    def blame(self, peer: bytes, points: int, reason: str) -> None:
-        raise AssertionError("there are no peers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from chain.bodies import Body, InvalidBody, compact_body, whole_body
-from chain.codec import encode_header
 from chain.network.messages import (
     CompactProposal,
     GetProposal,
     GetProposalTransactions,
-    HaveProposal,
     ProposalTransactions,
     WholeProposal,
 )
@@ -33,7 +30,6 @@ PROPOSALS_PER_ROUND_MAX: Final = 2
 ANSWER_MS: Final = 500  # after which, at the next tick, another peer is asked
 WANTED_MAX: Final = 32
 WANTED_PER_PEER_MAX: Final = 4
-SERVED_MAX: Final = 16  # answers to one peer in a height
 
 Key = tuple[int, bytes]
 """(round, block id)"""
@@ -72,12 +68,11 @@ class Proposals:
     ready: list[Offer] = field(default_factory=list)
     _wanted: dict[Key, _Wanted] = field(default_factory=dict)
     _failed: dict[tuple[bytes, bytes], None] = field(default_factory=dict)  # (peer, block id)
-    _served: dict[bytes, int] = field(default_factory=dict)
 
     def start_height(self, height: int) -> None:
         self.height = height
         self.bodies, self.offers, self.ready = {}, {}, []
-        self._wanted, self._failed, self._served = {}, {}, {}
+        self._wanted, self._failed = {}, {}
 
     # --------------------------------------------------------------------------------------------------- coming in
 
@@ -241,7 +236,6 @@ class Proposals:
             offer.holders.pop(peer, None)
         for wanted in self._wanted.values():
             wanted.others.pop(peer, None)
-        self._served.pop(peer, None)
 
     # ------------------------------------------------------------------------------------------- judged, and our own
 
@@ -271,52 +265,6 @@ class Proposals:
             encoded = codec.encode_proposal(proposal)
             self.offers[key] = Offer(proposal=proposal, encoded=encoded, holders={}, ready=True)
         return self.offers[key]
-
-    # ---------------------------------------------------------------------------------------------------- going out
-
-    def compact(self, offer: Offer) -> CompactProposal:
-        body = self.bodies[offer.proposal.block_id]
-        return CompactProposal(
-            proposal=offer.encoded,
-            header=encode_header(body.header),
-            last_commit=body.last_commit,
-            hashes=body.hashes,
-        )
-
-    def whole(self, offer: Offer) -> WholeProposal:
-        return WholeProposal(proposal=offer.encoded, block=self.bodies[offer.proposal.block_id].encoded())
-
-    def announce(self, offer: Offer, peers: Sequence[bytes]) -> list[Action]:
-        """Tell those not known to have a valid proposal that it is here."""
-        lacks = tuple(peer for peer in peers if peer not in offer.holders)
-        proposal = offer.proposal
-        have = HaveProposal(height=proposal.height, round=proposal.round, block_id=proposal.block_id)
-        return [Send(peers=lacks, message=have)] if lacks and self.bodies[proposal.block_id].valid else []
-
-    def answer(self, peer: bytes, asked: GetProposal) -> list[Action]:
-        """A proposal that a peer asked for, if it is here, found right, and has not been asked for too often."""
-        offer = self.offers.get((asked.round, asked.block_id))
-        body = self.bodies.get(asked.block_id)
-        if offer is None or body is None or not body.valid or asked.height != self.height or not self._serve(peer):
-            return []
-        return [Send(peers=(peer,), message=self.compact(offer))]
-
-    def answer_transactions(self, peer: bytes, asked: GetProposalTransactions) -> list[Action]:
-        """Transactions of a block at hand."""
-        body = self.bodies.get(asked.block_id)
-        if body is None or body.block is None or not self._serve(peer):
-            return []
-        raws, places = body.raws(), asked.places
-        if any(a >= b for a, b in pairwise(places)) or (places and places[-1] >= len(raws)):
-            reason = f"it asked for places that block {asked.block_id.hex()} does not have"
-            return [Blame(peer=peer, points=BLAME_FATAL, reason=reason)]
-        given = tuple(raws[place] for place in places)
-        sent = ProposalTransactions(block_id=asked.block_id, places=places, raws=given)
-        return [Send(peers=(peer,), message=sent)]
-
-    def _serve(self, peer: bytes) -> bool:
-        self._served[peer] = self._served.get(peer, 0) + 1
-        return self._served[peer] <= SERVED_MAX
 
 
 def _blamed(actions: list[Action], peer: bytes, reason: str) -> Offer | None:

@@ -15,28 +15,14 @@ later, and nothing need wait for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, assert_never
+from typing import assert_never
 
 from chain.abstention import Abstention
 from chain.catchup import CatchUp, require_commit
 from chain.deliberation import Deliberation, ReplicaSettings
-from chain.network.messages import (
-    Blocks,
-    CompactProposal,
-    GetBlocks,
-    GetProposal,
-    GetProposalTransactions,
-    HaveProposal,
-    NotHeld,
-    ProposalTransactions,
-    Status,
-    Votes,
-    WholeProposal,
-)
+from chain.reception import MESSAGES, Reception
 from chain.replica_events import (
-    BLAME_FATAL,
     Action,
-    Blame,
     Built,
     Checked,
     CommitBlock,
@@ -46,8 +32,6 @@ from chain.replica_events import (
     PeerConnected,
     PeerGone,
     Received,
-    Send,
-    SendBlocks,
     StartTimer,
     Stored,
     Tick,
@@ -55,8 +39,6 @@ from chain.replica_events import (
 )
 from chain.transactions import Transaction
 from chain.vote_exchange import Recover
-from chain.waiting_room import Early, WaitingRoom
-from consensus import codec
 from consensus.actions import Persist
 from consensus.driver import Sign
 from consensus.events import TimedOut
@@ -64,23 +46,6 @@ from consensus.types import Height, InvalidConsensus, Voter
 from consensus.votelog import ClosedRecord, Recovered, encode_record
 
 __all__ = ["MESSAGES", "Replica", "ReplicaSettings"]
-
-MESSAGES: Final = (
-    CompactProposal,
-    WholeProposal,
-    Votes,
-    Status,
-    GetProposalTransactions,
-    ProposalTransactions,
-    HaveProposal,
-    GetProposal,
-    GetBlocks,
-    Blocks,
-    NotHeld,
-)
-"""The kinds of messages that a replica takes."""
-PATIENCE_MS: Final = 1_000
-"""A height that takes longer may lack something: what is known of it is exchanged at every tick."""
 
 
 class Replica:
@@ -124,14 +89,11 @@ class Replica:
             settings=settings,
         )
         self._catch_up = CatchUp(clock_ms=clock_ms)
-        self._early = WaitingRoom()
+        self._reception = Reception(deliberation=self._deliberation, catch_up=self._catch_up)
         self._abstention = Abstention(remembers=remembers)
-        self._told: dict[bytes, None] = {}  # peers that got a Status, or help, since the last tick
-        self._heard_status = False
         self._due = False  # the next height may start
         self._committing = False
         self._height_started_ms = 0
-        self._progress = -1
 
     # ------------------------------------------------------------------------------------------------- what is known
 
@@ -139,8 +101,7 @@ class Replica:
     def height(self) -> int:
         """The height that this node works on."""
         assert self.tip is not None
-        state = self._deliberation.state
-        return max(self.tip.height + 1, state.height if state else 0)
+        return self._reception.height(self.tip)
 
     @property
     def round(self) -> int:
@@ -190,14 +151,17 @@ class Replica:
                 self._open(given, actions)
             case PeerConnected():
                 self._deliberation.peers = tuple(sorted({*self._deliberation.peers, given.peer}))
-                self._tell_status((given.peer,), actions)
+                if self.tip is not None:
+                    self._reception.tell_status((given.peer,), self.tip, actions)
             case PeerGone():
                 self._forget_peer(given.peer)
             case Received():
                 if given.peer in self._deliberation.peers and self.tip is not None:
-                    self._receive(given, actions)
+                    self._reception.receive(given.peer, given.message, self.tip, actions)
             case Tick():
-                self._tick(actions)
+                if self.tip is not None:
+                    takes_ms = self._clock_ms() - self._height_started_ms
+                    self._reception.tick(self.tip, takes_ms, actions)
             case HeightDue():
                 self._due = self._due or (self.tip is not None and given.height == self.tip.height + 1)
             case TimedOut():
@@ -218,13 +182,11 @@ class Replica:
         self._deliberation.votes.start_height(given.tip.height, given.tip.validators)
         due = HeightDue(height=Height(given.tip.height + 1))
         actions.append(StartTimer(given=due, duration_ms=given.pause_ms))
-        self._tell_status(self._deliberation.peers, actions)
+        self._reception.tell_status(self._deliberation.peers, given.tip, actions)
 
     def _forget_peer(self, peer: bytes) -> None:
         self._deliberation.peers = tuple(other for other in self._deliberation.peers if other != peer)
-        self._told.pop(peer, None)
-        for part in (self._deliberation, self._catch_up, self._early):
-            part.forget_peer(peer)
+        self._reception.forget_peer(peer)
 
     def _take_stored(self, tip: Tip, actions: list[Action]) -> None:
         assert self.tip is not None
@@ -251,88 +213,6 @@ class Replica:
         age_ms = max(0, self._time_ms() - tip.time_ms)
         return max(0, self._settings.block_interval_ms - min(worked_ms, age_ms))
 
-    # -------------------------------------------------------------------------------------------------- the messages
-
-    def _receive(self, given: Received, actions: list[Action]) -> None:
-        peer, message = given.peer, given.message
-        match message:
-            case Votes():
-                greatest = self._deliberation.take_votes(peer, message, actions)
-                if greatest > self.height + 1:
-                    self._catch_up.heard(peer, greatest - 1)
-            case CompactProposal() | WholeProposal() | HaveProposal():
-                self._take_proposal(peer, message, actions)
-            case GetProposal():
-                actions += self._deliberation.proposals.answer(peer, message)
-            case GetProposalTransactions():
-                actions += self._deliberation.proposals.answer_transactions(peer, message)
-            case ProposalTransactions():
-                if self._deliberation.is_at(self.height):  # else fetched meanwhile
-                    actions += self._deliberation.proposals.take_transactions(peer, message)
-            case Status():
-                self._take_status(peer, message, actions)
-            case GetBlocks():
-                actions.append(SendBlocks(peer=peer, id=message.id, first=message.first, count=message.count))
-            case Blocks():
-                actions += self._catch_up.take(peer, message)
-            case NotHeld():
-                actions += self._catch_up.not_held(peer, message.id)
-            case _:
-                raise AssertionError(f"{type(message).__name__} is no message for a replica")
-
-    def _take_proposal(self, peer: bytes, message: Early, actions: list[Action]) -> None:
-        """One of this height is considered, one of the next waits until that starts."""
-        try:
-            if isinstance(message, HaveProposal):
-                height = message.height
-            else:
-                height = codec.decode_proposal(message.proposal).height
-        except InvalidConsensus as error:
-            actions.append(Blame(peer=peer, points=BLAME_FATAL, reason=f"a proposal that is none: {error}"))
-            return
-        if self.tip is not None and height <= self.tip.height:
-            return  # fetched meanwhile: the ledger can't judge it any more
-        if self._deliberation.is_at(height):
-            self._deliberation.take_proposal(peer, message, actions)
-            return
-        state = self._deliberation.state
-        coming = state.height + 1 if state is not None else self.height
-        if height > coming:
-            self._catch_up.heard(peer, height)
-        elif height == coming:
-            self._early.keep(peer, message, height)
-
-    def _take_status(self, peer: bytes, message: Status, actions: list[Action]) -> None:
-        self._heard_status = True
-        self._catch_up.heard(peer, message.height, message.oldest_block)
-        if peer in self._told:
-            return
-        help_ = self._deliberation.help(peer, message)
-        if help_:
-            self._told[peer] = None
-            actions += help_
-        elif message.height < self.height:
-            self._told[peer] = None
-            self._tell_status((peer,), actions)
-
-    def _tell_status(self, peers: tuple[bytes, ...], actions: list[Action]) -> None:
-        if peers and self.tip is not None:
-            status = self._deliberation.status(self.height, self.tip.oldest_block)
-            actions.append(Send(peers=peers, message=status))
-
-    def _tick(self, actions: list[Action]) -> None:
-        self._told = {}
-        self._deliberation.tick(actions)
-        actions += self._catch_up.tick()
-        if self.tip is None:
-            return
-        progress, before = self._catch_up.progress(), self._progress
-        self._progress = progress
-        waits = self._deliberation.is_at(self.tip.height)  # for its block interval
-        takes_long = self._clock_ms() - self._height_started_ms >= PATIENCE_MS
-        if progress == before and takes_long and not waits:
-            self._tell_status(self._deliberation.peers, actions)
-
     # ------------------------------------------------------------------------------------------------- going on
 
     def _go_on(self, tip: Tip, actions: list[Action]) -> None:
@@ -358,7 +238,7 @@ class Replica:
             return False
         if tip.height == 0 and not self._abstention.may_begin(
             alone=self._me is None or len(tip.validators.members) == 1,
-            heard=self._heard_status,
+            heard=self._reception.heard_status,
             highest=self._catch_up.highest(),
         ):
             return False
@@ -374,5 +254,4 @@ class Replica:
             # Across a restart too, nothing is said at the next height either.
             actions.append(Persist(record=encode_record(ClosedRecord(height=Height(height + 1)))))
         self._deliberation.start(tip, self._abstention.remembers, actions)
-        for peer, message in self._early.take(height):
-            self._take_proposal(peer, message, actions)
+        self._reception.take_early(tip, actions)

@@ -7,6 +7,7 @@ from typing import Final
 from chain.network.messages import STATUS_PROPOSALS_MAX, Status
 from chain.proposals import Proposals
 from chain.replica_events import Action, Send
+from chain.serving import Serving
 from chain.vote_exchange import known_votes, lacking_votes
 from consensus.rules import State
 from consensus.types import Vote
@@ -30,18 +31,18 @@ def build_status(
     )
 
 
-def help_with(peer: bytes, status: Status, votes: tuple[Vote, ...], state: State, proposals: Proposals) -> list[Action]:
+def help_with(peer: bytes, status: Status, votes: tuple[Vote, ...], state: State, serving: Serving) -> list[Action]:
     """Proposals with their blocks, and votes, that a peer at the same height lacks; the latest rounds first."""
     held = dict.fromkeys(status.proposals)
     lacks = [
         (key, offer)
-        for key, offer in sorted(proposals.offers.items(), reverse=True, key=lambda item: item[0])
-        if offer.ready and proposals.bodies[key[1]].valid and key not in held
+        for key, offer in sorted(serving.proposals.offers.items(), reverse=True, key=lambda item: item[0])
+        if offer.ready and serving.proposals.bodies[key[1]].valid and key not in held
     ]
     # The latest may be worthless to a peer that misses the one that was locked, or decided.
     lacks.sort(key=lambda item: not state.book.is_supported(item[1].proposal.round, item[1].proposal.block_id))
     actions: list[Action] = [
-        Send(peers=(peer,), message=proposals.whole(offer)) for _, offer in lacks[:HELP_PROPOSALS_MAX]
+        Send(peers=(peer,), message=serving.whole(offer)) for _, offer in lacks[:HELP_PROPOSALS_MAX]
     ]
     actions += lacking_votes(peer, votes, state, status.votes)
     return actions

@@ -65,23 +65,6 @@ from consensus.votelog import (
     encode_record,
 )
 
-__all__ = [
-    "Action",
-    "BlockBuilt",
-    "BuildBlock",
-    "CommitBlock",
-    "Driver",
-    "Given",
-    "Persist",
-    "ProposalReceived",
-    "ReplaceLog",
-    "SendProposal",
-    "SendVote",
-    "StartTimer",
-    "Timeouts",
-    "VoteReceived",
-]
-
 LOG_BYTES_MAX: Final = 16 << 20
 """A log longer than this is replaced by an empty one when the next height starts."""
 NEXT_HEIGHT_ROUND_MAX: Final = 1
