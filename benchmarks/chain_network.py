@@ -14,12 +14,12 @@ from chain.development import GENESIS_NAME
 from chain.duties import due
 from chain.executor import Chain, Prepared
 from chain.founding import initial_head
-from chain.node_directory import open_blobs
 from chain.genesis import parse_genesis
 from chain.judging import settlement_input
 from chain.learning_state import RoundStatus
 from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import priorities_before
+from chain.node_directory import open_blobs
 from chain.signing import Fields, sign_transaction
 from chain.state import KIND_ACCOUNT, decode_account
 from chain.store import Store

@@ -12,12 +12,12 @@ from typing import TypeVar
 from benchmarks.load import bodies, presigned
 from chain.crypto import address_of
 from chain.executor import Chain, Prepared
-from chain.node_directory import open_directory
 from chain.intake import Intake
 from chain.keys import load_or_make_plain_key
 from chain.ledger import next_base_fee
 from chain.mempool import Mempool
 from chain.merkle import list_root
+from chain.node_directory import open_directory
 from chain.statetree import warm
 from chain.transactions import Transaction, decode, recover_senders
 from chain.transition import environment_of, execute

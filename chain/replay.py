@@ -42,7 +42,13 @@ def compare(height: int, name: str, held: bytes | None, expected: bytes) -> None
 def describe_key(key: bytes) -> str:
     """A flat key in words."""
     names = {"a": "account", "t": "specification of task", "T": "task", "r": "round of task", "u": "update"}
-    names |= {"c": "custodian of task", "m": "miner of task", "v": "validator", "k": "vote key", "g": "the global record"}
+    names |= {
+        "c": "custodian of task",
+        "m": "miner of task",
+        "v": "validator",
+        "k": "vote key",
+        "g": "the global record",
+    }
     kind, rest = chr(key[0]), key[1:]
     shown = repr(rest)[2:-1] if kind == "g" else "0x" + rest.hex()
     return f"{names.get(kind, kind)} {shown}"

@@ -13,8 +13,8 @@ from benchmarks.chain_attacks import HONEST, seats_beside
 from benchmarks.chain_game import Outcome, play
 from benchmarks.chain_setup import Seat, Setting
 from chain.development import GENESIS_NAME
-from chain.node_directory import open_blobs
 from chain.genesis import parse_genesis
+from chain.node_directory import open_blobs
 from chain.parameters import Parameters
 from chain.store import Store
 from chain.types import COIN

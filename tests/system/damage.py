@@ -11,8 +11,8 @@ from typing import Any
 import plyvel
 
 from chain.datadir import LEDGER_NAME
-from chain.node_directory import BLOB_STORE_NAME
 from chain.leveldb import Kind
+from chain.node_directory import BLOB_STORE_NAME
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chain.node_directory import VOTES_NAME
 from chain.leveldb import Kind
+from chain.node_directory import VOTES_NAME
 from consensus.types import VoteKind
 from consensus.votelog import FRAME_BYTES, FRAME_MAGIC, KeptRecord, ProposalRecord, VoteRecord, decode_record
 from tests.system.processes import FAST, RunningNode, running_node

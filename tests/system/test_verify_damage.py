@@ -17,7 +17,6 @@ from chain.codec import block_hash, decode_block, encode_block, encode_header
 from chain.crypto import address_of, keccak256, sign
 from chain.development import GENESIS_NAME
 from chain.founding import initial_head
-from chain.node_directory import VOTES_NAME
 from chain.genesis import parse_genesis
 from chain.learning_state import RoundStatus
 from chain.learning_store import (
@@ -31,6 +30,7 @@ from chain.learning_store import (
     task_key,
 )
 from chain.leveldb import Kind
+from chain.node_directory import VOTES_NAME
 from chain.parameters import Parameters
 from chain.state import KIND_ACCOUNT
 from chain.store import Store
