@@ -43,7 +43,7 @@ def transfers() -> Iterator[Transaction]:
 
 
 def make_chain(directory: Path, blocks: int, per_block: int, seed: int = 1) -> int:
-    """Write a chain of so many blocks, with so many transfers each, beside rounds on digits; how many rounds settled."""
+    """Write a chain of so many blocks with so many transfers each, and rounds on digits; how many rounds settled."""
     setting = Setting(
         seed=seed,
         seats=tuple(Seat(strategy="honest", share=share) for share in range(3)),
