@@ -1,19 +1,25 @@
 """Home of the simulated disk: what is not synced may be lost or torn at any byte by a crash."""
 
+from __future__ import annotations
+
 import random
+
+from tests.sim.store import MemoryStore
 
 
 class Disk:
-    """One file that is appended to, and one atomic store; both outlive the node that writes them.
+    """A vote log that is appended to, a ledger, and blobs; all outlive the node that writes them.
 
-    `durable` is what a crash cannot take. `pending` was written and not synced.
+    `durable` is what a crash cannot take of the log. `pending` was written and not synced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: MemoryStore, blobs: dict[bytes, bytes]) -> None:
         self.durable = b""
         self.pending = b""
-        self.blocks: list[tuple[bytes, object]] = []
-        self.pending_blocks: list[tuple[bytes, object]] = []
+        self.ledger = ledger
+        self.blobs = dict(blobs)
+        self._fresh = ledger.clone()
+        self._fresh_blobs = dict(blobs)
 
     def append(self, data: bytes) -> None:
         self.pending += data
@@ -29,12 +35,14 @@ class Disk:
     def truncate(self, length: int) -> None:
         self.durable = self.durable[:length]
 
-    def put_block(self, block: bytes, commit: object) -> None:
-        self.pending_blocks.append((block, commit))
+    def lose_log(self) -> None:
+        """The log's file is gone."""
+        self.durable = self.pending = b""
 
-    def sync_blocks(self) -> None:
-        self.blocks += self.pending_blocks
-        self.pending_blocks = []
+    def lose_all(self) -> None:
+        """An empty disk with the genesis file."""
+        self.lose_log()
+        self.ledger, self.blobs = self._fresh.clone(), dict(self._fresh_blobs)
 
     def crash(self, rng: random.Random) -> None:
         """Lose power: of the unsynced bytes some prefix is there, or their length with rubbish in it, or nothing."""
@@ -48,6 +56,4 @@ class Disk:
                 survived = b""
         self.durable += survived
         self.pending = b""
-        if self.pending_blocks and rng.random() < 0.5:  # an atomic batch is there or not
-            self.sync_blocks()
-        self.pending_blocks = []
+        self.ledger.crash(rng)

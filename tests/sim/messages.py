@@ -1,56 +1,33 @@
-"""Home of what simulated nodes tell each other, and of their signatures."""
+"""Home of what simulated nodes tell each other: the real messages, and blobs whole, which real nodes carry in chunks."""
 
-import hashlib
-from dataclasses import dataclass, replace
+from __future__ import annotations
 
-from consensus.types import Commit, Proposal, Vote, Voter
-from tests.sim.blocks import GENESIS
+from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """A proposal with its block."""
-
-    proposal: Proposal
-    block: bytes
+from chain.network.messages import Message, decode, encode
+from tests.sim.checkers import Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """Where a node is and what it has of its height, so that others can send what it lacks.
+class WantBlobs:
+    """Asks for blobs by their roots."""
 
-    Votes are named with the block that they are for: of a voter that lies, both may be needed.
-    """
-
-    height: int
-    votes: frozenset[tuple[int, int, Voter, bytes | None]]
-    proposals: frozenset[tuple[int, bytes]]
+    roots: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A decided block with its commit, for those that are behind."""
+class GiveBlobs:
+    """Blobs that were asked for, with their roots."""
 
-    block: bytes
-    commit: Commit
-
-
-Message = Offer | Vote | Status | Decision
+    blobs: tuple[tuple[bytes, bytes], ...]
 
 
-def sign(voter: Voter, data: bytes) -> bytes:
-    """A stand-in for a signature that nobody forges here: liars sign as themselves only."""
-    return hashlib.sha256(b"key of " + voter + data).digest()
+SimMessage = Message | WantBlobs | GiveBlobs
 
 
-def signed_vote(vote: Vote) -> Vote:
-    return replace(vote, signature=sign(vote.voter, vote.sign_bytes(GENESIS)))
-
-
-def signed_proposal(proposal: Proposal) -> Proposal:
-    return replace(proposal, signature=sign(proposal.proposer, proposal.sign_bytes(GENESIS)))
-
-
-def is_signed(message: Vote | Proposal) -> bool:
-    voter = message.voter if isinstance(message, Vote) else message.proposer
-    return message.signature == sign(voter, message.sign_bytes(GENESIS))
+def checked_frame(message: SimMessage) -> None:
+    """Raises Violation where the other side of a wire would read something else."""
+    if isinstance(message, (WantBlobs, GiveBlobs)):
+        return
+    if decode(encode(message)) != message:
+        raise Violation(f"not what its frame says: {message}")
