@@ -40,6 +40,7 @@ from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.types import GWEI
 
 IDLE_SECONDS = 5.0
+PROFILED_LOAD = ["1000"]  # a profiler doubles what everything takes
 COMPARED_SENDERS_MAX = 200  # what ten accounts can fund
 QUIET_SHARE = 0.5  # of the block interval: so long after a block the client need not look for the next one
 TERMS = Terms(chain_id=DEVELOPMENT_CHAIN_ID, max_fee_per_gas=100_000 * GWEI, max_priority_fee_per_gas=GWEI)
@@ -104,7 +105,13 @@ def target_of(network: LocalNetwork, options: argparse.Namespace) -> Target:
 
 
 def offer_of(options: argparse.Namespace) -> Offer:
-    return Offer(seconds=options.seconds, batch=options.batch, lanes=options.lanes, window=options.window)
+    return Offer(
+        seconds=options.seconds,
+        batch=options.batch,
+        lanes=options.lanes,
+        window=options.window,
+        expected_per_second=options.expect,
+    )
 
 
 async def idle_cpu_ms(network: LocalNetwork) -> float:
@@ -188,13 +195,15 @@ async def _profile(settings: Sequence[Setting], options: argparse.Namespace) -> 
                 client = await Client.start(setting.senders, TERMS)
                 try:
                     stages = Stages(client, target_of(network, options), offer_of(options), lambda text: None)
-                    await stages.run("saturation")
+                    for load in options.load:
+                        await stages.run(load)
                     network.require_alive()
                 finally:
                     await client.close()
                 await network.stop()
             profiles = summarise([node.folder / PROFILE_NAME for node in network.loaded], options.profile)
-        found = f"## {setting.name}, {stages.done[0].included} transfers, profiled\n{text(profiles)}\n"
+        count = sum(stage.included for stage in stages.done)
+        found = f"## {setting.name}, {', '.join(options.load)}: {count} transfers, profiled\n{text(profiles)}\n"
         print(found)
         base = options.out.with_name(f"{options.out.name}-profile-{setting.name.replace(', ', '-').replace(' ', '-')}")
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +241,7 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks consensus", description=__doc__)
     add = parser.add_argument
     add("--validators", type=_numbers, default=[1, 4, 7, 16], metavar="N,N,...", help="sizes of networks (1,4,7,16)")
-    add("--load", type=_loads, default=["saturation", "half"], metavar="LOAD,...", help=_LOAD_HELP)
+    add("--load", type=_loads, metavar="LOAD,...", help=_LOAD_HELP)
     add("--seconds", type=float, default=30.0, help="of each load; of each step of a rising one (30)")
     add("--delay", type=_numbers, default=[0], metavar="MS,MS,...", help="from validator to validator, one way (0)")
     add("--down", type=int, default=0, metavar="N", help="measure also with so many validators killed")
@@ -242,19 +251,21 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     add("--batch", type=int, default=100, help="transfers of a request (100)")
     add("--lanes", type=int, default=4, help="requests in flight to each node (4)")
     add("--window", type=int, default=7000, help="transfers that may be under way; a pool holds 8192 (7000)")
+    add("--expect", type=float, default=5000.0, metavar="RATE", help="included/s that the warm-up is signed for (5000)")
     add("--to", choices=("all", "one"), default="all", help="offer to all nodes in turns, or to one (all)")
     add("--out", type=Path, default=RESULTS / "consensus", metavar="PATH", help="results: PATH.json, .md and .png")
     add("--compare", metavar="URL", help="the same load on another node with the same RPC, and ratios to it")
     add("--simulated", action="store_true", help="instead: any number of validators in virtual time (see its --help)")
     add("--profile", type=int, nargs="?", const=25, metavar="LINES", help="instead: where the nodes' CPU time goes")
     options = parser.parse_args(argv)
+    options.load = options.load or (PROFILED_LOAD if options.profile else ["saturation", "half"])
     if options.compare:
         options.senders = min(options.senders, COMPARED_SENDERS_MAX)
     options.command = argv
     return options
 
 
-_LOAD_HELP = "saturation, half (of it), rising, or transfers a second (saturation,half)"
+_LOAD_HELP = "saturation, half (of it), rising, or transfers a second (saturation,half; with --profile 1000)"
 
 
 def _numbers(text: str) -> list[int]:

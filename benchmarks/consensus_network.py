@@ -21,6 +21,7 @@ from benchmarks.processes import end_with_parent, free_port, stop
 from chain.cli.run import configure
 
 START_SECONDS = 60.0
+SETTLING_BLOCKS = 6
 PROFILE_NAME = "profile"
 START_SECONDS_PER_NODE = 10.0
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,8 @@ class LocalNetwork:
         )
         for number, key in enumerate(members.validators, start=1):
             self.nodes.append(await self._start_node(number, key))
-        await self._wait(self.nodes, 2)
+        # A validator that starts a block after others says nothing at two heights: as good as down, so all wait for it.
+        await self._wait(self.nodes, SETTLING_BLOCKS)
         for number, arguments in enumerate(members.role_arguments()):
             self.roles.append(self._start_role(number, arguments))
         for node in self.nodes[setting.validators - setting.down :]:
@@ -177,15 +179,21 @@ class LocalNetwork:
         return start_process([sys.executable, "-m", "chain", *arguments, "--rpc", url], log)
 
     async def _wait(self, nodes: Sequence[NodeProcess], blocks: int) -> None:
-        """Until each of these has made so many blocks more. RuntimeError with a node's log if one does not."""
+        """Until all of these have made so many blocks more. RuntimeError with a node's log if one does not."""
         deadline = time.monotonic() + START_SECONDS + START_SECONDS_PER_NODE * len(self.nodes)
+        wanted = 0
         for node in nodes:
-            first: int | None = None
-            while (height := await height_of(node)) is None or height < (first or 0) + blocks:
-                first = height if first is None else first
-                if node.process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{node.folder.name} makes no blocks:\n{node.log()[-3000:]}")
-                await asyncio.sleep(0.1)
+            wanted = max(wanted, blocks + await self._reached(node, 0, deadline))
+        for node in nodes:
+            await self._reached(node, wanted, deadline)
+
+    async def _reached(self, node: NodeProcess, height: int, deadline: float) -> int:
+        """The node's height, once it has this one."""
+        while (found := await height_of(node)) is None or found < height:
+            if node.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{node.folder.name} does not reach height {height}:\n{node.log()[-3000:]}")
+            await asyncio.sleep(0.1)
+        return found
 
 
 def start_process(command: list[str], log_path: Path) -> subprocess.Popen[bytes]:

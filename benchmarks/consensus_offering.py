@@ -137,15 +137,26 @@ class Offering:
         batch = [queue.popleft() for _ in range(min(size, len(queue)))]
         if len(batch) < size:
             self._result.ran_out = True
-        while len(self._due) + len(batch) > self._order.window:
-            self._room.clear()
-            await self._room.wait()
+        if not await self._wait_for_room(len(batch)):
+            queue.extendleft(reversed(batch))
+            return False
         due = time.monotonic() if due is None else due
         for transfer in batch:
             self._due[transfer.hash] = due
         self._result.submitted += len(batch)
         await self._lanes[place].put((due, batch))
         return not self._result.ran_out
+
+    async def _wait_for_room(self, count: int) -> bool:
+        """Until so many more may be under way; False where nothing is included for long."""
+        end = self._start + self._order.seconds + self._order.drain_seconds
+        while len(self._due) + count > self._order.window:
+            self._room.clear()
+            try:
+                await asyncio.wait_for(self._room.wait(), end - time.monotonic())
+            except TimeoutError:
+                return False
+        return True
 
     async def _lane(self, place: int, connection: Connection) -> None:
         while (given := await self._lanes[place].get()) is not None:

@@ -74,9 +74,9 @@ class _End(asyncio.Protocol):
         self._transport.abort()
 
     def send(self, data: bytes) -> None:
-        if data:
+        if data and not self._transport.is_closing():
             self._transport.write(data)
-        else:
+        elif not data:
             self._transport.close()
 
     def data_received(self, data: bytes) -> None:

@@ -21,8 +21,7 @@ from benchmarks.processes import (
 
 SUSTAINED_SECONDS = 10.0
 SIGNED_BEYOND = 1.5  # of what the last stage's rate lets expect
-WARM_UP_SECONDS = 5.0
-WARM_UP_RATE_MAX = 8_000  # transfers a second, of which so many are signed
+WARM_UP_SECONDS = 4.0
 STEP_FACTOR = 1.5
 KEPT_UP = 0.95  # a step of a rising load is kept up with if this share of what is offered is included
 
@@ -35,6 +34,7 @@ class Offer:
     batch: int
     lanes: int
     window: int
+    expected_per_second: float  # at saturation, by which the first transfers are signed
     drain_seconds: float = 30.0
 
 
@@ -110,7 +110,7 @@ class Stages:
 
     def __init__(self, client: Client, target: Target, offer: Offer, tell: Callable[[str], None]) -> None:
         self._client, self._target, self._offer, self._tell = client, target, offer, tell
-        self._expected = float(WARM_UP_RATE_MAX)
+        self._expected = offer.expected_per_second
         self.saturation: Stage | None = None
         self.done: list[Stage] = []
 
