@@ -173,6 +173,8 @@ def remembers_votes(vote_log: VoteLog, chain: Chain, key: bytes) -> bool:
         what = f"ends before the precommit that this key has signed for height {chain.tip.height}"
     elif not vote_log.records():
         what = "is empty"
+    elif votelog.ends_in_silence(vote_log.records()):
+        what = "is that of a key that has lost an earlier one and not voted since"
     else:
         return True
     if not chain.last_commit:

@@ -265,3 +265,12 @@ def forgets(log: Recovered, commit: Commit, voter: Voter) -> bool:
         return False
     slots = {(vote.height, vote.round, vote.kind, vote.block_id) for vote in log.votes}
     return (commit.height, commit.round, VoteKind.PRECOMMIT, commit.block_id) not in slots
+
+
+def ends_in_silence(records: tuple[bytes, ...]) -> bool:
+    """Whether a key abstained when its log ended: what it said before may still be unknown to the log.
+
+    An abstention writes a record a height and one more; otherwise one closes a log that had grown long, or a height in
+    which the key spoke elsewhere too.
+    """
+    return len(records) > 1 and all(isinstance(decode_record(record), ClosedRecord) for record in records[-2:])

@@ -22,6 +22,7 @@ from consensus.votelog import (
     VoteRecord,
     decode_record,
     encode_record,
+    ends_in_silence,
     frame,
     header,
     recover,
@@ -225,3 +226,13 @@ def test_closed_height_is_past_with_its_votes() -> None:
 def test_contradictory_log_is_refused(records: tuple[bytes, ...]) -> None:
     with pytest.raises(InvalidVoteLog):
         recover(records)
+
+
+def test_silence_ends_with_a_vote_and_a_log_that_was_replaced_is_none() -> None:
+    closed, next_closed = ClosedRecord(height=HEIGHT), ClosedRecord(height=Height(HEIGHT + 1))
+    assert ends_in_silence(log(next_closed, closed))
+    assert ends_in_silence(log(PREVOTE_X0, closed, next_closed))
+    assert not ends_in_silence(log(next_closed, closed, own(VoteKind.PREVOTE, 0, None, HEIGHT + 2)))
+    assert not ends_in_silence(log(PREVOTE_X0, closed))
+    assert not ends_in_silence(log(closed))
+    assert not ends_in_silence(())
