@@ -53,6 +53,7 @@ class NodeSettings:
     evaluation_threads: int = 1
     forget_votes: bool = False
     keep_blocks: int | None = None  # of the newest; None: all
+    trust: tuple[int, bytes] | None = None  # height and hash of a block that the chain must have
     network: NetworkSettings | None = None  # None: by itself, without peers
 
 
@@ -94,7 +95,9 @@ class FullNode:
         )
         self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations, self.keeper)
         self.progress = self.service.progress = progress_of(self.node)
-        self.node.gate = SettlementGate(self.chain, self.evaluations, lambda: self.node.replica.highest - 1)
+        self.node.gate = SettlementGate(
+            self.chain, self.evaluations, lambda: self.node.replica.highest - 1, trust=settings.trust
+        )
         if self.networking:
             self.service.network = self.networking.network
         self.validator = Validator(self.chain, self.blobs, self.evaluations, self.intake, key) if key else None

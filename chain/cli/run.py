@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trust",
         type=trusted_block,
         metavar="HEIGHT:HASH",
-        help="a block that you know to be final: what --sync snap must agree with",
+        help="a block that you know to be final: what peers give must agree with it",
     )
     add("--archive", action="store_true", help="keep the state of every height from now on")
     add("--keep-states", type=count, metavar="N", help="keep the state of so many heights (128 at least, the default)")
@@ -92,14 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--block-interval {arguments.block_interval} must be from 0.05 to 3600 seconds")
     if not 1 <= arguments.evaluation_threads <= 64:
         raise UsageError(f"--evaluation-threads {arguments.evaluation_threads} must be from 1 to 64")
-    if arguments.trust and arguments.sync != "snap":
-        raise UsageError("--trust names a block for --sync snap to agree with; a full sync checks every block itself")
     if arguments.archive and (arguments.keep_states or arguments.keep_blocks):
         raise UsageError("--archive keeps everything: leave --keep-states and --keep-blocks out")
     if arguments.keep_blocks is not None and arguments.keep_blocks < KEEP_BLOCKS_MIN:
-        raise UsageError(
-            f"--keep-blocks {arguments.keep_blocks} must be {KEEP_BLOCKS_MIN} at least, for others"
-        )
+        raise UsageError(f"--keep-blocks {arguments.keep_blocks} must be {KEEP_BLOCKS_MIN} at least, for others")
     if arguments.genesis and arguments.task:
         raise UsageError("--task is for a development chain; a network's tasks stand in its genesis file")
     network = network_settings(arguments)
@@ -134,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
             evaluation_threads=arguments.evaluation_threads,
             forget_votes=arguments.forget_votes,
             keep_blocks=arguments.keep_blocks,
+            trust=arguments.trust,
             network=network,
         )
         if arguments.sync == "snap" and network:
