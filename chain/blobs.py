@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from chain.datadir import DataDirectoryDamaged, storage_error
-from chain.errors import InvalidInput
+from chain.errors import InvalidInput, LyceumError
 
 _PINNED, _UPLOADS, _WRITING = "pinned", "uploads", "writing"
 _FILE_NAME = re.compile(r"([0-9a-f]{64})(?:\.([0-9a-f]{16})\.([0-9a-f]{16})\.([0-9]{1,20}))?")
@@ -60,6 +60,7 @@ class BlobStore:
         self._limits = limits
         self._changing = threading.RLock()
         self._blobs: dict[bytes, _Blob] = {}
+        self._is_by_content: dict[bytes, bool] = {}  # of blobs that were looked at
         self._used: Counter[tuple[str, str]] = Counter()  # bytes of uploads, by ("client" | "task" | "total", whose)
         with _storage_errors(f"can't open the blobs in {directory}"):
             for area in (_PINNED, _UPLOADS, _WRITING):
@@ -128,6 +129,7 @@ class BlobStore:
                 blob.path.unlink(missing_ok=True)
             self._account(blob, -1)
             del self._blobs[root]
+            self._is_by_content.pop(root, None)
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -175,6 +177,22 @@ class BlobStore:
         """Bytes of the blob, None if it isn't here."""
         blob = self._blobs.get(root)
         return None if blob is None else blob.size
+
+    def size_of_content(self, root: bytes) -> int | None:
+        """Bytes of the blob whose content has this root; None for a head, whose weights have it, or if it isn't here.
+
+        Who commits to a head's root as that of an update has no such update, though there are bytes of this name.
+        """
+        size = self.size(root)
+        if size is not None and root not in self._is_by_content:
+            try:
+                data = self.get(root)
+            except LyceumError:  # who judges by it says what is wrong with the disk
+                return None
+            if data is None:
+                return None
+            self._is_by_content[root] = self._root_of(data) == root
+        return size if self._is_by_content.get(root) else None
 
     def is_pinned(self, root: bytes) -> bool:
         blob = self._blobs.get(root)

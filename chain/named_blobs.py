@@ -47,8 +47,8 @@ def needed_blobs(
     view: View, parameters: Parameters, task: bytes, manifest: Blobs, roots: Collection[bytes]
 ) -> list[NamedBlob]:
     """Those of a task's blobs, heads included, that have these roots."""
-    named = [*_updates(view, task), *_recent(view, task), *_custody(view, parameters, task, manifest, ())]
-    named += [head_blob(view, parameters, task, root) for root in _heads(view, parameters, task)]
+    named = [head_blob(view, parameters, task, root) for root in _heads(view, parameters, task)]
+    named += [*_updates(view, task), *_recent(view, task), *_custody(view, parameters, task, manifest, ())]
     return _each_once([blob for blob in named if blob.root in roots])
 
 

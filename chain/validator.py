@@ -65,7 +65,7 @@ class Validator:
             self._chain.store,
             height + 1,
             self._address,
-            blob_size=self._blobs.size,
+            blob_size=self._blobs.size_of_content,
             records=self._evaluations.records,
         )
         duties += self._evidence_due(height + 1)

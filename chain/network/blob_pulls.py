@@ -52,11 +52,18 @@ class Pulls:
     # ------------------------------------------------------------------------------------------------------- wanting
 
     def want(self, blobs: Sequence[NamedBlob]) -> None:
-        """These and no others, the first ones first; what is there of those that stay wanted is kept."""
-        named = {(blob.root, blob.length): blob for blob in blobs if blob.length <= BLOB_BYTES_MAX}
+        """These and no others, the first ones first; what is there of those that stay wanted is kept.
+
+        Of several with one name the first counts: somebody may have committed to a head's root as that of an update.
+        """
+        named: dict[Name, NamedBlob] = {}
+        for blob in blobs:
+            if blob.length <= BLOB_BYTES_MAX:
+                named.setdefault((blob.root, blob.length), blob)
         self._wanted = {name: blob for name, blob in named.items() if name not in self._impossible}
-        for name in [name for name in self._open if name not in self._wanted]:
-            self._close(name)
+        for name, pull in list(self._open.items()):
+            if name not in self._wanted or self._wanted[name].head != pull.blob.head:
+                self._close(name)
         self._parked = {name: until for name, until in self._parked.items() if name in self._wanted}
         self._queue = deque(name for name in self._wanted if name not in self._open and name not in self._parked)
         roots = {root for root, _ in self._wanted}

@@ -45,6 +45,20 @@ def test_a_blob_is_found_by_its_root_and_after_a_restart(tmp_path: Path) -> None
         assert store.read(bytes(32), 0, 1) is None
 
 
+def test_bytes_under_a_root_of_another_kind_are_not_the_content_of_a_blob(tmp_path: Path) -> None:
+    """A head's root commits to its weights: whoever commits to it as an update's root has sealed nothing."""
+    blobs = opened(tmp_path)
+    head, blob = hashlib.sha256(b"head").digest(), b"b" * 50
+    blobs.put(head, b"weights")
+    root = blobs.upload(blob, client="c", task=TASK, expires=5)
+    for store in (blobs, opened(tmp_path)):
+        for _ in range(2):
+            assert (store.size(head), store.size_of_content(head)) == (7, None)
+            assert (store.size_of_content(root), store.size_of_content(bytes(32))) == (50, None)
+    blobs.delete(root)
+    assert blobs.size_of_content(root) is None
+
+
 def test_a_range_is_cut_at_the_end_of_the_blob(tmp_path: Path) -> None:
     blobs = opened(tmp_path)
     data = bytes(range(100))

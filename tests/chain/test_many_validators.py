@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from chain.abi import decode_arguments, function_of
+from chain.abi import decode_arguments, encode_call, function_of
+from chain.blobs import BlobStore, UploadLimits
 from chain.duties import TURN_BLOCKS, Duty, due, evidence_due, is_over
 from chain.learning_state import Fate, RoundStatus
 from chain.learning_store import read_members, read_validator, write_members
 from chain.state import WorkingState
 from consensus.codec import decode_equivocation
 from consensus.types import Equivocation
-from learning.commitment import attestation_digest, record_hash
+from learning.commitment import attestation_digest, blob_root, record_hash
 from tests.chain.learning_rounds import FEE, A, committed, judged, line, nothing_gained
-from tests.chain.learning_world import MINERS, VALIDATOR_KEYS, VALIDATORS, World, account, make_world
+from tests.chain.learning_world import BOND, MINERS, VALIDATOR_KEYS, VALIDATORS, World, account, make_world
 from tests.chain.test_evidence import TWO, twice, vote
 
 SIZES = (4, 7, 100)
@@ -227,6 +229,27 @@ def test_a_vote_key_does_the_duties_of_its_account() -> None:
     world.raw_call(key, duty.calldata)
     assert due(world, world.height, key, blob_size=lambda _: None, records=records) == []
     assert due(world, world.height, account("nobody"), blob_size=lambda _: None, records=records) == []
+
+
+def test_no_validator_says_that_it_holds_an_update_whose_root_is_that_of_a_head(tmp_path: Path) -> None:
+    """All nodes have the bytes of a head, and no update is sealed in them: to judge one would stop every node."""
+    world = make_world()
+    limits = UploadLimits(blob_bytes=1 << 20, client_bytes=1 << 20, task_bytes=1 << 20, total_bytes=1 << 20)
+    blobs = BlobStore(tmp_path, root_of=blob_root, limits=limits)
+    world.go_to(0, 5)
+    head, weights = world.task_state.head, bytes(400)
+    blobs.put(head, weights)
+    value = BOND + world.task_state.evaluation_fee
+    world.call(MINERS[0], "commitUpdate", world.task, 0, head, head, len(weights), bytes(32), value=value)
+
+    def duties() -> list[Duty]:
+        return due(world, world.height, VALIDATORS[0], blob_size=blobs.size_of_content, records={})
+
+    assert duties() == []
+    root = world.commit_update(MINERS[1], "sealed")
+    assert blobs.upload(world.blobs[root], client="c", task=world.task, expires=100) == root
+    (duty,) = duties()
+    assert duty.calldata == encode_call("attestHeld", world.task, 0, bytes([2]))
 
 
 # ------------------------------------------------------------------------------------------------------------ evidence

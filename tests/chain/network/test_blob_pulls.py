@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -223,3 +224,18 @@ def test_what_stays_wanted_keeps_its_chunks() -> None:
     while (piece := pulls.next_piece(PEERS[0], 0.0)) is not None:
         asked.append(piece.index)
     assert asked == [1, 2, 3]
+
+
+def test_a_head_is_pulled_as_one_though_somebody_committed_to_its_root_as_an_updates() -> None:
+    update = NAMED[-1]
+    head = replace(update, head=True)
+    pulls = pulls_of(PEERS[0], want=[head, update])
+    piece = pulls.next_piece(PEERS[0], 0.0)
+    assert piece is not None
+    assert piece.blob.head
+    pulls = pulls_of(PEERS[0], want=[update])
+    pulls.want([head, update])  # it turns out to be needed as a head while it is pulled
+    opened(pulls)
+    piece = pulls.next_piece(PEERS[0], 0.0)
+    assert piece is not None
+    assert piece.blob.head
