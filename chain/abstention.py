@@ -1,7 +1,8 @@
 """Home of the rule by which a key without its log keeps silent: it may have signed what nobody here remembers.
 
 What it signed was at heights up to the one that the others worked on when its log was lost. Once it has seen a height
-decided by votes that it took part in hearing, and the height after it, it is beyond all of them.
+decided by votes that it took part in hearing, of a block made since it began, and the height after it, it is beyond all
+of them.
 """
 
 from __future__ import annotations

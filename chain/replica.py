@@ -91,6 +91,7 @@ class Replica:
         self._catch_up = CatchUp(clock_ms=clock_ms)
         self._reception = Reception(deliberation=self._deliberation, catch_up=self._catch_up)
         self._abstention = Abstention(remembers=remembers)
+        self._began_ms = time_ms()
         self._due = False  # the next height may start
         self._committing = False
         self._height_started_ms = 0
@@ -194,7 +195,8 @@ class Replica:
         worked = self._deliberation.is_at(tip.height)
         self.tip, self._committing, self._due = tip, False, False
         self._catch_up.advanced(tip.height)
-        decided = worked and self._deliberation.is_decided
+        # One that was made before this process began is no news: whoever has heard it all can say it to us again.
+        decided = worked and self._deliberation.is_decided and tip.time_ms > self._began_ms
         self._abstention.stored(tip.height, decided_here=decided, behind=self.is_behind)
         votes = self._deliberation.votes
         if worked:
@@ -207,11 +209,13 @@ class Replica:
     def _left_of_interval_ms(self, tip: Tip) -> int:
         """Until the next height may start: an interval after the own start, or the block's time where that is later.
 
-        So a node that was early waits for the others, and all start together again, whoever proposes.
+        So a node that was early waits for the others, and all start together again, whoever proposes. A later round's
+        block was made when the height had long begun.
         """
-        worked_ms = self._clock_ms() - self._height_started_ms
-        age_ms = max(0, self._time_ms() - tip.time_ms)
-        return max(0, self._settings.block_interval_ms - min(worked_ms, age_ms))
+        spent_ms = self._clock_ms() - self._height_started_ms
+        if self.round == 0:
+            spent_ms = min(spent_ms, max(0, self._time_ms() - tip.time_ms))
+        return max(0, self._settings.block_interval_ms - spent_ms)
 
     # ------------------------------------------------------------------------------------------------- going on
 

@@ -88,6 +88,7 @@ class Node:
             validators=self.world.validators,
             priorities=proposer.after(self.world.validators, height),
             oldest_block=1,
+            time_ms=self.blocks[-1][0].header.time_ms if self.blocks else 0,
         )
 
     def start(self, remembers: bool | None = None) -> None:

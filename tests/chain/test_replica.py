@@ -8,7 +8,7 @@ import pytest
 
 from chain.deliberation import HASTY_ROUNDS
 from chain.network.messages import Blocks, CompactProposal, HaveProposal, Message, Status, Votes, WholeProposal
-from chain.replica_events import HeightDue
+from chain.replica_events import HeightDue, PeerConnected
 from consensus.types import VoteKind
 from consensus.votelog import ClosedRecord, VoteRecord, decode_record
 from tests.chain.replica_scene import (
@@ -22,6 +22,7 @@ from tests.chain.replica_scene import (
     transfer,
     vote,
     votes_of,
+    whole,
 )
 from tests.chain.replica_world import Node, World
 
@@ -277,6 +278,35 @@ def test_a_restart_does_not_end_an_abstention() -> None:
     node.start()
     world.run_to(first + 4)
     assert min(record.vote.height for record in votes_logged(node)) == first + 2
+
+
+def test_old_heights_that_are_replayed_to_a_key_without_its_log_do_not_make_it_vote_again() -> None:
+    world = World(4)
+    world.start()
+    world.run_to(12)
+    node = world.nodes[3]
+    node.kill()
+    history = list(node.blocks)
+    node.records.clear()
+    del node.blocks[5:]
+    world.run(1_000)
+    world.island = (3,)
+    node.start()
+    node.handle(PeerConnected(peer=world.nodes[0].id))  # who is somebody else
+    world.run(1_500)
+    for block, commit in history[5:]:
+        height = block.header.height
+        node.hear(0, whole(block, round_=commit.round))
+        world.run(20)
+        said = [
+            vote(kind, voter, id_of(block), height=height, round_=commit.round)
+            for kind in VoteKind
+            for voter in range(3)
+        ]
+        node.hear(0, votes_of(*said))
+        world.run(1_100)
+    assert node.height == len(history)
+    assert not votes_logged(node)
 
 
 def test_an_empty_log_begins_the_first_height_only_after_somebody_said_that_it_is_the_first() -> None:
