@@ -97,8 +97,7 @@ class SnapshotSync:
         self._disagreement = ""
 
     async def run(self) -> int | None:
-        """The height whose state is in the store now; None, with an empty store, where no peer has a snapshot and no
-        block was named.
+        """The height whose state is in the store now; None, with an empty store, where no peer has a snapshot.
 
         Raises SnapshotRefused, StorageFailed. A crash at any point leaves an empty ledger.
         """
@@ -125,11 +124,6 @@ class SnapshotSync:
             await asyncio.to_thread(self._store.begin_snapshot)
         if self._disagreement:
             raise SnapshotRefused(self._disagreement)
-        if self._trust is not None:
-            raise SnapshotRefused(
-                "no peer has a snapshot to give, and fetching all blocks from genesis on would not look at the named "
-                "block: try again later or with other peers, or start without --trust"
-            )
         log.warning("no peer has a snapshot to give")
         return None
 

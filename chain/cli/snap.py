@@ -34,8 +34,7 @@ def trusted_block(text: str) -> Trust:
 def take_snapshot(directory: Directory, settings: NetworkSettings, trust: Trust | None, *, live: bool) -> None:
     """Fill the directory's ledger, if it is empty, with a state that peers give and two thirds of power have signed.
 
-    Leaves it empty where no peer has one and no block is trusted: the node fetches every block then. Raises
-    SnapshotRefused, StorageFailed.
+    Leaves it empty where no peer has one: the node fetches every block then. Raises SnapshotRefused, StorageFailed.
     """
     if directory.store.tip() not in (None, 0):
         log.info("the data directory has blocks already: they are continued, no snapshot is taken")

@@ -197,17 +197,6 @@ async def test_without_any_snapshot_the_ledger_stays_empty(world: World, source:
 
 
 @over_sockets
-async def test_without_any_snapshot_a_named_block_is_not_forgotten_silently(world: World, source: Chain) -> None:
-    young = open_chain(world.folder / "young")
-    grow(young, 2)
-    network, store = await newcomer(world, await givers(world, young)), new_store(world)
-    with pytest.raises(SnapshotRefused, match="start without --trust"):
-        await sync(network, store, young, trust=(2, _hash(young, 2)), patience_s=0.5).run()
-    store.close()
-    young.store.close()
-
-
-@over_sockets
 async def test_who_offers_much_and_answers_nothing_holds_up_for_one_question_only(
     world: World, source: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
