@@ -9,6 +9,7 @@ BENCHMARKS = {
     "transfers": "included transfers per second, and CPU time a transfer",
     "consensus": "what networks of validators carry: transfers a second, time to finality, cost of each",
     "simulated": "what consensus costs the network for 4 to 200 validators, in virtual time",
+    "hostile-peers": "what an honest network keeps of its throughput while somebody attacks it",
     "sync": "how fast a newcomer catches up: every block executed and judged again, or by snapshot",
     "evaluation": "exact evaluation beside torch fp32, and coalitions a second",
     "attacks": "what hostile miners earn beside honest ones, without a chain",
