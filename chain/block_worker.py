@@ -51,14 +51,18 @@ class BlockWorker:
         return await self._on_worker(lambda: tip_of(self._chain, before))
 
     async def build(
-        self, candidates: Sequence[Transaction], proposer_address: bytes, last_commit: Commit | None
-    ) -> Prepared:
-        """A block of the candidates that fit, on the tip, now."""
-        encoded = codec.encode_commit(last_commit) if last_commit else self._chain.last_commit
+        self, height: int, candidates: Sequence[Transaction], proposer_address: bytes, last_commit: Commit | None
+    ) -> Prepared | None:
+        """A block of the candidates that fit, on the tip, now; None if it would not be of this height any more."""
         time_ms = time.time_ns() // 1_000_000
-        return await self._on_worker(
-            lambda: self._chain.build(candidates, time_ms=time_ms, proposer=proposer_address, last_commit=encoded)
-        )
+
+        def job() -> Prepared | None:
+            if self._chain.tip.height + 1 != height:
+                return None  # a block that was fetched has just been committed
+            encoded = codec.encode_commit(last_commit) if last_commit else self._chain.last_commit
+            return self._chain.build(candidates, time_ms=time_ms, proposer=proposer_address, last_commit=encoded)
+
+        return await self._on_worker(job)
 
     async def check(self, asked: Check) -> Checked | None:
         """The verdict on a block, None if it does not follow the tip any more."""

@@ -254,10 +254,10 @@ class Node:
     async def _build(self, wanted: Build) -> None:
         """Build a block on the tip with what the pool offers, and answer consensus."""
         assert self.address is not None
-        if self.chain.tip.height + 1 != wanted.height:
-            return
         candidates = self.intake.candidates(next_base_fee(self.chain.tip, self.chain.parameters))
-        prepared = await self._blocks.build(candidates, self.address, wanted.last_commit)
+        prepared = await self._blocks.build(wanted.height, candidates, self.address, wanted.last_commit)
+        if prepared is None:
+            return
         self._put(
             Built(
                 height=wanted.height,
