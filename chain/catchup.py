@@ -147,7 +147,7 @@ class CatchUp:
 
     def _ask(self, first: int, count: int) -> Send | None:
         busy: dict[bytes, int] = {}
-        for request in self._requests.values():
+        for request in (*self._requests.values(), *self._late.values()):  # who is slow is not asked for more
             busy[request.peer] = busy.get(request.peer, 0) + 1
         able = [peer for peer, claim in self._claims.items() if claim.oldest <= first < claim.below]
         able = [peer for peer in able if busy.get(peer, 0) < REQUESTS_PER_PEER_MAX]

@@ -18,7 +18,7 @@ from chain.network.messages import (
     ProposalTransactions,
     WholeProposal,
 )
-from chain.replica_events import BLAME_FATAL, BLAME_SLIGHT, Action, Blame, Check, Send
+from chain.replica_events import BLAME_FATAL, BLAME_SLOW, Action, Blame, Check, Send
 from chain.transactions import Transaction
 from chain.vote_exchange import Recover
 from consensus import codec
@@ -219,7 +219,7 @@ class Proposals:
         for body in list(self.bodies.values()):
             if body.block is None and body.source is not None and body.asked_ms <= late:
                 reason = f"it did not give the transactions of its proposal {body.block_id.hex()}"
-                self._fail(body.source, body.block_id, BLAME_SLIGHT, reason, actions)
+                self._fail(body.source, body.block_id, BLAME_SLOW, reason, actions)
         self._prune(state)
         known = [(round_, given.proposal.block_id) for round_, row in state.proposals.items() for given in row]
         # Consensus may have dropped one as too old, until votes told that it was wanted.

@@ -18,6 +18,8 @@ from consensus.types import BlockId, Commit, Height, Round, ValidatorSet
 
 BLAME_FATAL: Final = 100
 """Points for what no honest node sends: the peer is cut off."""
+BLAME_SLOW: Final = 1
+"""Points for what a slow link or a busy machine explains as well, and may explain for long."""
 BLAME_SLIGHT: Final = 10
 """Points for what an honest node may do now and then, a slow one say."""
 

@@ -128,6 +128,19 @@ def test_claims_that_come_to_nothing_are_not_waited_for_again_under_another_name
     assert node.is_fetching()
 
 
+def test_who_is_slow_is_asked_for_no_more_while_it_may_answer_yet() -> None:
+    now = [0]
+    node = catch_up(now)
+    node.heard(ONE, 40)
+    assert len(asked(node.plan(0))) == REQUESTS_PER_PEER_MAX
+    now[0] = ANSWER_MS
+    node.tick()
+    node.heard(ONE, 40)
+    assert asked(node.plan(0)) == []
+    node.take(ONE, answer(1, 1, 32))
+    assert asked(node.plan(0)) == [(ONE, 33, 7)]
+
+
 def test_an_answer_that_comes_late_is_used() -> None:
     now = [0]
     node = catch_up(now)

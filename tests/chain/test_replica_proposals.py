@@ -99,7 +99,7 @@ def test_another_peer_is_asked_when_the_sender_does_not_answer() -> None:
     node.hear(3, HaveProposal(height=1, round=0, block_id=id_of(offered)))
     world.run(600)
     node.handle(Tick())
-    assert [(blame.peer, blame.points) for blame in node.blames] == [(world.nodes[2].id, 10)]
+    assert [(blame.peer, blame.points) for blame in node.blames] == [(world.nodes[2].id, 1)]
     assert world.heard(GetProposal, 3) == [GetProposal(height=1, round=0, block_id=id_of(offered))]
     node.hear(2, compact(offered))  # it had its chance
     node.hear(3, compact(offered))
