@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from chain.errors import InvalidInput
 from chain.network.messages import ANSWERS, InvalidFrame, Message, NotHeld, decode, encode
-from chain.network.peer import BLAME_MAX, Peer
+from chain.network.peer import BLAME_MAX, UNASKED_POINTS, Peer
 from consensus.types import InvalidConsensus
 
 log = logging.getLogger("lyceum.network")
@@ -17,6 +17,7 @@ log = logging.getLogger("lyceum.network")
 Handler: TypeAlias = Callable[[Peer, Any], None]
 Answerer: TypeAlias = Callable[[Peer, Any], Awaitable[Message]]
 
+ANSWERED: Final = frozenset(ANSWERS.values())
 WRONG_POINTS: Final = 60  # what its owner finds invalid in a message: twice within some minutes is a ban
 
 
@@ -61,6 +62,8 @@ class Delivery:
                 handler(peer, message)
             elif kind in self._answerers:
                 self._start_answer(peer, message)
+            elif kind in ANSWERED:
+                peer.blame(UNASKED_POINTS, f"a {kind.__name__} that nobody has asked for")
         except InvalidFrame as error:
             peer.blame(BLAME_MAX, str(error))
         except (InvalidInput, InvalidConsensus) as error:
@@ -81,9 +84,10 @@ class Delivery:
 
     async def _answer(self, peer: Peer, message: Message) -> None:
         try:
+            await _turn_of(peer)
             answer = await self._answerers[type(message)](peer, message)
             assert type(answer) in (ANSWERS[type(message)], NotHeld), f"{answer!r} answers no {message!r}"
-            peer.send(answer)
+            peer.give(answer)
         except (InvalidInput, InvalidConsensus) as error:
             _wrong(peer, error)
 
@@ -93,6 +97,13 @@ class Delivery:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a question of %r could not be answered", peer, exc_info=error)
             peer.cut(f"an error here: {type(error).__name__}")
+
+
+async def _turn_of(peer: Peer) -> None:
+    """Wait until the peer has been given no more than its share: answers cost their giver most."""
+    left_s = peer.gives_from - asyncio.get_running_loop().time()
+    if left_s > 0:
+        await asyncio.sleep(left_s)
 
 
 def count(counts: dict[int, list[int]], frame: bytes) -> None:

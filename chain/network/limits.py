@@ -13,6 +13,7 @@ from typing import Final
 from chain.network.messages import Kind
 
 BURST_S: Final = 2.0  # a bucket holds what its rate gives in so long
+ARRIVALS_BURST_S: Final = 4.0
 FLOOD_FACTOR: Final = 10  # who sends so many bursts at once is no honest node
 
 
@@ -27,7 +28,9 @@ class Rate:
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 OTHER: Final = Rate(frames_per_second=100, bytes_per_second=8 * MIB)
-PIECES: Final = Rate(frames_per_second=2000, bytes_per_second=64 * MIB)
+PIECES: Final = Rate(frames_per_second=2000, bytes_per_second=24 * MIB)
+GIVEN: Final = Rate(frames_per_second=2000, bytes_per_second=8 * MIB)
+"""What one peer is given in answers: less than it may send of any kind of them, so that nobody is held back for it."""
 RATES: Final[dict[int, Rate]] = {
     Kind.GET_PEERS: Rate(frames_per_second=2, bytes_per_second=KIB),
     Kind.PEERS: Rate(frames_per_second=2, bytes_per_second=64 * KIB),
@@ -42,15 +45,15 @@ RATES: Final[dict[int, Rate]] = {
     Kind.GET_PROPOSAL_TRANSACTIONS: Rate(frames_per_second=50, bytes_per_second=MIB),
     Kind.PROPOSAL_TRANSACTIONS: Rate(frames_per_second=50, bytes_per_second=8 * MIB),
     Kind.GET_BLOCKS: Rate(frames_per_second=50, bytes_per_second=16 * KIB),
-    Kind.BLOCKS: Rate(frames_per_second=100, bytes_per_second=64 * MIB),
+    Kind.BLOCKS: Rate(frames_per_second=100, bytes_per_second=16 * MIB),
     Kind.GET_HEADERS: Rate(frames_per_second=50, bytes_per_second=16 * KIB),
     Kind.HEADERS: Rate(frames_per_second=100, bytes_per_second=16 * MIB),
     Kind.HAVE_BLOBS: Rate(frames_per_second=50, bytes_per_second=128 * KIB),
     Kind.GET_BLOB_CHUNK: Rate(frames_per_second=400, bytes_per_second=64 * KIB),
-    Kind.BLOB_CHUNK: Rate(frames_per_second=1000, bytes_per_second=64 * MIB),
+    Kind.BLOB_CHUNK: Rate(frames_per_second=1000, bytes_per_second=16 * MIB),
     Kind.GET_LIGHT_BLOCK: Rate(frames_per_second=200, bytes_per_second=16 * KIB),
     Kind.GET_SNAPSHOT_CHUNK: Rate(frames_per_second=200, bytes_per_second=16 * KIB),
-    Kind.SNAPSHOT_CHUNK: Rate(frames_per_second=500, bytes_per_second=64 * MIB),
+    Kind.SNAPSHOT_CHUNK: Rate(frames_per_second=500, bytes_per_second=16 * MIB),
 }
 
 
@@ -98,3 +101,24 @@ class Meter:
     def is_flood(self, kind: int, frames: int) -> bool:
         """Whether so many frames of a kind at once are more than any honest node sends."""
         return frames > FLOOD_FACTOR * BURST_S * self._rates.get(kind, OTHER).frames_per_second
+
+
+class Arrivals:
+    """How often somebody new may come from each of at most `ranges_max` ranges; the one longest quiet is forgotten."""
+
+    __slots__ = ("_left", "_ranges_max")
+
+    def __init__(self, ranges_max: int) -> None:
+        self._ranges_max = ranges_max
+        self._left: dict[str, tuple[float, float]] = {}  # how many may come, and when it was so
+
+    def take(self, reach: str, per_second: float, now: float) -> bool:
+        """Whether one may come now. Those who may not do not count, so that who else is there gets its turn."""
+        most = max(1.0, per_second * ARRIVALS_BURST_S)
+        left, then = self._left.pop(reach, (most, now))
+        left = min(most, left + (now - then) * per_second)
+        allowed = left >= 1
+        self._left[reach] = left - allowed, now
+        if len(self._left) > self._ranges_max:
+            del self._left[next(iter(self._left))]
+        return allowed

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from chain.network.handshake import HandshakeFailed, Hello, InvalidHandshake, Own, listen
 from chain.network.identity import Credentials
+from chain.network.limits import Arrivals
 from chain.network.ranges import InvalidAddressOfNode, is_local, network_range
 from chain.network.settings import CannotListen, NetworkSettings, PortInUse
 from chain.network.websocket import CLOSE_S, WEBSOCKET_BYTES_MAX, ConnectionEnded, Socket
@@ -26,6 +27,7 @@ BACKLOG: Final = 128
 HEADER_BYTES_MAX: Final = 2048
 HEADERS_MAX: Final = 32
 NO_DESCRIPTORS_S: Final = 0.2
+RANGES_MAX: Final = 4096
 
 
 class Listener:
@@ -55,8 +57,9 @@ class Listener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: Counter[str] = Counter()
         self._deadlines: dict[asyncio.BaseTransport, tuple[asyncio.TimerHandle, str]] = {}
+        self._arrivals = Arrivals(RANGES_MAX)
         self._server: web.Server | None = None
-        self.refused = 0  # sockets closed at once, as too many were unfinished
+        self.refused = 0  # sockets closed at once, as too many came or were unfinished
 
     async def start(self) -> int:
         """Listen; the port, which matters where the settings say 0. Raises PortInUse, CannotListen."""
@@ -139,10 +142,12 @@ class Listener:
             reach = network_range(host)
         except InvalidAddressOfNode:
             return None
-        most = settings.handshakes_per_local_range_max if is_local(host) else settings.handshakes_per_range_max
+        local = is_local(host)
+        most = settings.handshakes_per_local_range_max if local else settings.handshakes_per_range_max
         if self._under_way[reach] >= most or self.under_way >= settings.handshakes_max or self._banned(host):
             return None
-        return reach
+        per_second = settings.local_arrivals_per_second if local else settings.arrivals_per_second
+        return reach if self._arrivals.take(reach, per_second, asyncio.get_running_loop().time()) else None
 
     async def _secure(self, connection: socket.socket, reach: str) -> None:
         """TLS, within the time for a handshake; what is left of it is for the rest."""

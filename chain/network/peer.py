@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from chain.errors import LyceumError
 from chain.network.frames import FrameReader, FrameWriter
-from chain.network.limits import PIECES, Bucket, Meter
+from chain.network.limits import GIVEN, PIECES, Bucket, Meter
 from chain.network.messages import ANSWERS, QUESTION_KINDS, InvalidFrame, Message, NotHeld
 from chain.network.websocket import ConnectionEnded, Socket
 
@@ -20,6 +20,8 @@ REQUESTS_MAX: Final = 64  # of ours that one peer has not answered
 ANSWERS_MAX: Final = 4  # of a peer's that we work on
 ANSWER_BYTES_MAX: Final = 1 << 20  # no new answer while more than this waits to be sent
 BLAME_MAX: Final = 100  # points at which a peer is cut off and banned
+LATE_MAX: Final = 1024  # questions remembered that were given up: their answers may come yet
+UNASKED_POINTS: Final = 20
 OVERRUN_S: Final = 20.0  # held back for so long, less half of the time that passes: that is no burst any more
 OVERRUN_POINTS: Final = 40
 
@@ -82,9 +84,12 @@ class Peer:
         self._task: asyncio.Task[None] | None = None
         self._reading = True
         self._waiting: dict[int, tuple[type, asyncio.Future[Message]]] = {}
+        self._late: dict[int, None] = {}
         self._next_id = REQUEST_ID_FIRST
         self._request_slots = asyncio.Semaphore(REQUESTS_MAX)
         self._answer_room = asyncio.Event()
+        self._given = Bucket(GIVEN, self.since)
+        self.gives_from = self.since  # no answer is made before: it has been given its share
 
     def __repr__(self) -> str:
         return f"0x{self.id.hex()[:8]} at {self.host}:{self.port}"
@@ -134,7 +139,9 @@ class Peer:
         except TimeoutError as error:
             raise RequestTimedOut(f"{self!r} did not answer a {type(message).__name__} in {timeout_s} s") from error
         finally:
-            self._waiting.pop(id_, None)
+            _, given_up = self._waiting.pop(id_, (None, None))
+            if given_up is not None and (given_up.cancelled() or not given_up.done()):
+                self._late = dict.fromkeys([*self._late, id_][-LATE_MAX:])
 
     def blame(self, points: int, reason: str) -> None:
         """Count against the node what it did; at BLAME_MAX points, which fade, it is cut off and banned for a time."""
@@ -179,11 +186,22 @@ class Peer:
             return False
         wanted, answer = self._waiting.get(id_, (None, None))
         if answer is None or answer.done():
-            return True  # too late: nobody waits any more
+            if id_ in self._late:
+                del self._late[id_]  # nobody waits any more
+            else:
+                self.blame(UNASKED_POINTS, f"a {type(message).__name__} that nobody has asked for")
+            return True
         if type(message) is not wanted and type(message) is not NotHeld:
             raise InvalidFrame(f"a {type(message).__name__} is no answer to what was asked")
         answer.set_result(message)
         return True
+
+    def give(self, answer: Message) -> None:
+        """Send an answer, on the peer's account."""
+        frame = self._hub.encode(answer)
+        now = asyncio.get_running_loop().time()
+        self.gives_from = now + self._given.take(len(frame), now)
+        self.send_frame(frame)
 
     def answered(self) -> None:
         """One of the peer's questions is dealt with."""

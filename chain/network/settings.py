@@ -49,6 +49,8 @@ class NetworkSettings:
     handshakes_max: int = 64  # inbound connections whose handshake is under way
     handshakes_per_range_max: int = 8
     handshakes_per_local_range_max: int = 48
+    arrivals_per_second: float = 4.0  # inbound connections from one range; others are closed at once
+    local_arrivals_per_second: float = 32.0
     handshake_s: float = 5.0  # to finish it, TLS included
     keepalive_s: float = 4.0  # something is sent at least so often
     idle_s: float = 15.0  # nothing came for so long: the connection is dead

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,15 @@ def test_a_peer_gets_so_many_signatures_checked_between_ticks_and_no_more(checke
     node.handle(Tick())
     node.hear(2, votes_of(unsigned))
     assert len(checked) == most + 1
+
+
+def test_of_forged_votes_few_are_looked_at(checked: list[bytes]) -> None:
+    node = begun(World(4))
+    checked.clear()
+    forged = [replace(vote(VoteKind.PREVOTE, n % 4, bytes([n]) * 32), signature=b"\1" * 65) for n in range(200)]
+    node.hear(2, votes_of(*forged))
+    assert len(checked) == 1
+    assert node.blames
 
 
 def test_a_voter_that_contradicts_itself_is_passed_on_a_few_times_only(checked: list[bytes]) -> None:

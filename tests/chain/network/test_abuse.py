@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import ssl
 import time
 import tracemalloc
@@ -17,7 +18,7 @@ from chain.network import peer as peer_module
 from chain.network.frames import PIECE_BYTES_MAX, FrameWriter
 from chain.network.handshake import encode as encode_handshake
 from chain.network.identity import client_context, make_credentials
-from chain.network.limits import BURST_S, RATES
+from chain.network.limits import ARRIVALS_BURST_S, BURST_S, GIVEN, RATES
 from chain.network.messages import (
     Blocks,
     GetBlocks,
@@ -206,6 +207,39 @@ async def test_who_asks_and_does_not_read_the_answers_is_not_answered_further(wo
     assert peer.queued_bytes <= ANSWER_BYTES_MAX + ANSWERS_MAX * 1_100_000
 
 
+@over_sockets
+async def test_who_asks_for_ever_is_given_its_share_and_its_other_messages_are_read(world: World) -> None:
+    a = await world.node(1)
+    given = 0
+
+    async def answer(peer: Peer, question: GetBlocks) -> Message:
+        nonlocal given
+        given += 1_000_000
+        return Blocks(id=question.id, first=1, blocks=((b"b" * 1_000_000, b"c"),))
+
+    a.answer(GetBlocks, answer)
+    came = keep(a, TransactionHashes)
+    asking = await world.stranger(a, key(2))
+    start = time.perf_counter()
+
+    async def ask() -> None:
+        for number in range(1000):
+            await asking.send(pieces(GetBlocks(id=(1 << 31) + number, first=1, count=1))[0])
+            while given < (number - 1) * 1_000_000:  # never more than two questions are open
+                await asking.receive()
+
+    task = asyncio.create_task(ask())
+    await until(lambda: given > BURST_S * GIVEN.bytes_per_second)
+    for _ in range(20):
+        await asking.send(pieces(TransactionHashes(hashes=(b"h" * 32,)))[0])
+        await asyncio.sleep(0.05)
+    passed = time.perf_counter() - start
+    await until(lambda: len(came) == 20, 0.5)
+    assert given <= (passed + BURST_S) * GIVEN.bytes_per_second + 4_000_000
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 # ----------------------------------------------------------------------------------------------------------- nonsense
 
 
@@ -264,7 +298,32 @@ async def test_addresses_that_nobody_asked_for_change_nothing(world: World) -> N
     assert len(a.peers()) == 1
 
 
+@pytest.mark.parametrize("id_", [1, 1 << 31, (1 << 31) + 77])
+@over_sockets
+async def test_who_answers_what_nobody_asked_is_banned_in_the_end(world: World, id_: int) -> None:
+    a = await world.node(1)
+    lying = await world.stranger(a, key(2))
+    for _ in range(6):
+        await lying.send(pieces(Peers(id=id_, addresses=()))[0])
+    assert "banned: a Peers that nobody has asked for" in await ending(lying)
+
+
 # ------------------------------------------------------------------------------------------------- unfinished sockets
+
+
+@over_sockets
+async def test_who_comes_again_and_again_is_let_in_at_a_rate(world: World) -> None:
+    a = await world.node(1, local_arrivals_per_second=5.0)
+    welcome, start = 0, time.perf_counter()
+    while time.perf_counter() - start < 2:
+        with suppress(Exception):
+            await world.stranger(a, secrets.token_bytes(32))
+            welcome += 1
+        world.forget_strangers()
+    passed = time.perf_counter() - start
+    assert 20 <= welcome <= 5 * (passed + ARRIVALS_BURST_S)
+    await asyncio.sleep(0.25)
+    await world.stranger(a, key(2))
 
 
 @over_sockets

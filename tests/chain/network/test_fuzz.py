@@ -99,7 +99,7 @@ async def _lie(world: World, network: Network, generator: random.Random, samples
 
 
 async def _lie_and_serve(world: World, seed: int, liars: int) -> None:
-    a = await world.node(1, inbound_max=100)
+    a = await world.node(1, inbound_max=100, local_arrivals_per_second=1e4)
     honest = await world.node(2, a, announce_port=0)
 
     async def answer(peer: Peer, question: GetBlocks) -> Message:

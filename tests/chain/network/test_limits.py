@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chain.network.limits import BURST_S, OTHER, RATES, Bucket, Meter, Rate
+from chain.network.limits import ARRIVALS_BURST_S, BURST_S, OTHER, RATES, Arrivals, Bucket, Meter, Rate
 from chain.network.messages import Kind
 
 RATE = Rate(frames_per_second=10, bytes_per_second=1000)
@@ -62,3 +62,18 @@ def test_every_kind_has_a_rate_at_which_its_largest_frame_costs_under_ten_second
 
     rate = RATES.get(kind, OTHER)
     assert Bucket(rate, 0.0).take(frame_bytes_max(kind), 0.0) < 10
+
+
+def test_new_connections_come_in_a_burst_and_then_at_the_rate_of_their_range() -> None:
+    arrivals = Arrivals(10)
+    came = [arrivals.take("here", 5, 0.0) for _ in range(100)]
+    assert sum(came) == 5 * ARRIVALS_BURST_S
+    assert arrivals.take("there", 5, 0.0)
+    assert sum(arrivals.take("here", 5, tenth / 10) for tenth in range(1, 101)) == pytest.approx(50, abs=1)
+
+
+def test_only_so_many_ranges_are_remembered() -> None:
+    arrivals = Arrivals(10)
+    for number in range(1000):
+        arrivals.take(str(number), 1, 0.0)
+    assert len(arrivals._left) == 10
