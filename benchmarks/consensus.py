@@ -261,7 +261,8 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     options.load = options.load or (PROFILED_LOAD if options.profile else ["saturation", "half"])
     if options.compare:
         options.senders = min(options.senders, COMPARED_SENDERS_MAX)
-    options.command = argv
+    out = argv.index("--out") if "--out" in argv else len(argv)
+    options.command = [*argv[:out], *argv[out + 2 :]]
     return options
 
 
