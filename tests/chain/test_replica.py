@@ -211,7 +211,7 @@ def test_evidence_is_reported_of_verified_votes_only() -> None:
     first, second = vote(VoteKind.PREVOTE, 0, b"x" * 32), vote(VoteKind.PREVOTE, 0, b"y" * 32)
     forged = vote(VoteKind.PREVOTE, 2, b"x" * 32, key=KEYS[3])
     node.hear(2, votes_of(first))
-    node.hear(3, votes_of(forged, second))
+    node.hear(3, votes_of(second, forged))
     assert [(report.evidence.first, report.evidence.second) for report in node.evidence] == [(first, second)]
     assert [blame.points for blame in node.blames] == [100]
 
