@@ -117,4 +117,4 @@ def count(counts: dict[int, list[int]], frame: bytes) -> None:
 
 def _wrong(peer: Peer, error: InvalidInput | InvalidConsensus) -> None:
     peer.blame(WRONG_POINTS, str(error))
-    peer.cut(str(error))
+    peer.cut(str(error), deaf=True)

@@ -174,7 +174,7 @@ class Network:
             if not is_local(peer.host):
                 self._standing.ban(peer.host, self.settings.ban_s, reason)
             self._memory.changed = True
-            peer.cut(f"banned: {reason}")
+            peer.cut(f"banned: {reason}", deaf=True)
 
     def left(self, peer: Peer, reason: str) -> None:
         if self._roster.leave(peer):

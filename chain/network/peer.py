@@ -83,6 +83,7 @@ class Peer:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reading = True
+        self._deaf = False
         self._waiting: dict[int, tuple[type, asyncio.Future[Message]]] = {}
         self._late: dict[int, None] = {}
         self._next_id = REQUEST_ID_FIRST
@@ -148,11 +149,11 @@ class Peer:
         if self.gone is None:
             self._hub.blamed(self, points, reason)
 
-    def cut(self, reason: str) -> None:
-        """End the connection. Nothing of it is delivered after this returns."""
+    def cut(self, reason: str, *, deaf: bool = False) -> None:
+        """End the connection. Nothing of it is delivered after this returns, nor even read if `deaf`."""
         if self.gone is not None:
             return
-        self.gone = reason
+        self.gone, self._deaf = reason, deaf
         self._out.clear()
         for _, answer in self._waiting.values():
             if not answer.done():
@@ -177,7 +178,7 @@ class Peer:
             for error in results:
                 if isinstance(error, Exception):
                     log.error("the connection with %r failed here", self, exc_info=error)
-            await self._socket.close(self.gone or "")
+            await self._socket.close(self.gone or "", deaf=self._deaf)
 
     def take_answer(self, message: Message) -> bool:
         """Give a message to who waits for it; False if it is no answer to a question asked with `request`."""

@@ -46,8 +46,11 @@ class Socket:
             return message.data  # type: ignore[no-any-return]
         raise ConnectionEnded(_why(message.type, message.data, message.extra))
 
-    async def close(self, reason: str) -> None:
-        """End the connection, telling why if that takes no long."""
+    async def close(self, reason: str, *, deaf: bool = False) -> None:
+        """End the connection, telling why if that takes no long. Who is `deaf` reads nothing of what still comes."""
+        if deaf:
+            with contextlib.suppress(RuntimeError):
+                self._transport.pause_reading()  # type: ignore[attr-defined]
         with contextlib.suppress(TimeoutError, OSError, ClientError, RuntimeError):
             async with asyncio.timeout(CLOSE_S):
                 await self._socket.close(code=_REFUSED, message=reason.encode()[:_REASON_BYTES_MAX])
