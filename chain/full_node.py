@@ -19,7 +19,6 @@ from chain.network.settings import NetworkSettings
 from chain.networking import Networking
 from chain.node import Node
 from chain.node_directory import (
-    VOTES_NAME,
     Directory,
     open_blobs,
     open_vote_log,
@@ -31,6 +30,7 @@ from chain.settlement_gate import SettlementGate
 from chain.statetree import warm
 from chain.sync_progress import progress_of
 from chain.validator import Validator
+from chain.votelog_file import VOTES_NAME
 from learning.evaluation import self_test
 from rpc.limits import LOCAL_HOSTS, Settings
 from rpc.server import Server

@@ -22,14 +22,13 @@ from chain.errors import InvalidInput, LyceumError
 from chain.executor import Chain
 from chain.genesis import Genesis, InvalidGenesis, parse_genesis
 from chain.store import Store
-from chain.votelog_file import VoteLog
+from chain.votelog_file import VOTES_NAME, VoteLog
 from consensus import codec, votelog
 from consensus.types import Voter
 from learning.commitment import blob_root
 
 log = logging.getLogger("lyceum.node")
 
-VOTES_NAME = "votes.log"
 BLOB_STORE_NAME = "blobs"
 LOGS_NAME = "logs"
 NODE_KEY_NAME = "node.key"

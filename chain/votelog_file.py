@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from consensus import votelog
+from consensus.types import Height
+
+VOTES_NAME = "votes.log"
 
 
 class VoteLog:
@@ -34,11 +37,15 @@ class VoteLog:
         return self._records
 
     def append(self, *records: bytes) -> None:
-        """Append records; they are on the disk when this returns."""
+        """Append records; they are on the disk when this returns. After a power loss in the midst none of them is.
+
+        (Of more than votelog.BATCH_BYTES_MAX, which no honest round comes to, the first ones may be.)
+        """
         assert not self._failed, "the vote log failed before: open it again"
         try:
-            _write_all(self._file, b"".join(votelog.frame(self._salt, record) for record in records))
-            os.fdatasync(self._file)
+            for frame in votelog.batches(self._salt, records):
+                _write_all(self._file, frame)
+                os.fdatasync(self._file)
         except BaseException:
             self._failed = True  # after a failed sync nothing is known of the pages that it was to write
             raise
@@ -84,6 +91,13 @@ class VoteLog:
             os.close(file)
         os.replace(beside, self.path)
         _sync_directory(self.path.parent)
+
+
+def begin_vote_log(path: Path) -> None:
+    """The log of a key that was just made: it says that nothing was signed before height 1, so that none is missing."""
+    log = VoteLog(path)
+    log.append(votelog.encode_record(votelog.ClosedRecord(height=Height(0))))
+    log.close()
 
 
 def _write_all(file: int, data: bytes) -> None:

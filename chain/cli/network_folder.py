@@ -13,6 +13,7 @@ from pathlib import Path
 from chain.crypto import address_of
 from chain.errors import LyceumError
 from chain.keys import encrypt_key, load_or_make_plain_key, new_key, write_private
+from chain.votelog_file import VOTES_NAME, begin_vote_log
 
 SECRETS_NAME = "secrets"
 TRAINING_NAME = "training"
@@ -122,7 +123,10 @@ def _members(directory: Path, role: str, count: int, password: str | None) -> tu
 
 
 def _member(directory: Path, role: str, number: int, password: str | None) -> Member:
-    """Make a folder with a new key in it; a validator's node gets its key too, so that others can name it."""
+    """Make a folder with a new key in it.
+
+    A validator's node gets its key too, so that others can name it, and a vote log that says that nothing was signed.
+    """
     key, folder = new_key(), directory / f"{role}-{number}"
     key_file = f"{role}.key" if password is None else f"{role}.json"
     content = key.hex().encode() if password is None else encrypt_key(key, password)
@@ -130,6 +134,7 @@ def _member(directory: Path, role: str, number: int, password: str | None) -> Me
     node_id = b""
     if role == VALIDATOR:
         node_id = address_of(load_or_make_plain_key(folder / DATA_NAME / NODE_KEY_NAME))
+        begin_vote_log(folder / DATA_NAME / VOTES_NAME)
     return Member(role=role, number=number, key_file=key_file, address=address_of(key), node_id=node_id)
 
 

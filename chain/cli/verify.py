@@ -29,10 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from chain.datadir import prepare_directory
     from chain.development import GENESIS_NAME
-    from chain.node_directory import VOTES_NAME, open_blobs
+    from chain.node_directory import open_blobs
     from chain.store import Store
     from chain.verification import Verifier
     from chain.verification_votes import verify_vote_log
+    from chain.votelog_file import VOTES_NAME
 
     if not 1 <= arguments.threads <= 64:
         raise UsageError(f"--threads {arguments.threads} must be from 1 to 64")

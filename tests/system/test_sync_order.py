@@ -20,9 +20,17 @@ import aiohttp
 import pytest
 
 from chain.leveldb import Kind
-from chain.node_directory import VOTES_NAME
+from chain.votelog_file import VOTES_NAME
 from consensus.types import VoteKind
-from consensus.votelog import FRAME_BYTES, FRAME_MAGIC, KeptRecord, ProposalRecord, VoteRecord, decode_record
+from consensus.votelog import (
+    BATCH_MAGIC,
+    FRAME_BYTES,
+    FRAME_MAGIC,
+    KeptRecord,
+    ProposalRecord,
+    VoteRecord,
+    decode_record,
+)
 from tests.system.processes import FAST, RunningNode, running_node
 from tests.system.syscalls import Call, read_trace, traced
 
@@ -93,10 +101,22 @@ def height_of_batch(call: Call) -> int | None:
     return int.from_bytes(match[1], "big") if match else None
 
 
-def slot_of(call: Call) -> tuple[int, str]:
-    """What a write to the vote log says: its height, and which of the four records of a round it is."""
-    assert call.data.startswith(FRAME_MAGIC)
-    match decode_record(call.data[FRAME_BYTES:]):
+def slots_of(call: Call) -> list[tuple[int, str]]:
+    """What a write to the vote log says: for each of its records the height, and which of the four of a round it is."""
+    body = call.data[FRAME_BYTES:]
+    if call.data.startswith(FRAME_MAGIC):
+        return [slot_of(body)]
+    assert call.data.startswith(BATCH_MAGIC)
+    slots = []
+    while body:
+        end = 4 + int.from_bytes(body[:4], "big")
+        slots.append(slot_of(body[4:end]))
+        body = body[end:]
+    return slots
+
+
+def slot_of(record: bytes) -> tuple[int, str]:
+    match decode_record(record):
         case VoteRecord(vote=vote):
             return vote.height, "precommit" if vote.kind is VoteKind.PRECOMMIT else "prevote"
         case ProposalRecord(proposal=proposal):
@@ -115,7 +135,7 @@ def sync_after(call: Call, syncs: list[Call]) -> Call:
 def test_enough_was_traced(trace: Trace) -> None:
     assert len(trace.heads) >= BLOCKS
     assert len(trace.batches) >= BLOCKS - 2
-    assert len(trace.votes) >= 4 * (BLOCKS - 2)
+    assert sum(len(slots_of(write)) for write in trace.votes) >= 4 * (BLOCKS - 2)
 
 
 def test_every_vote_is_synced_before_anything_else_is_written_or_sent(trace: Trace) -> None:
@@ -125,13 +145,14 @@ def test_every_vote_is_synced_before_anything_else_is_written_or_sent(trace: Tra
         sync = sync_after(write, trace.vote_syncs)
         assert sync.result == 0
         between = [call for call in others if write.started < call.started < sync.ended]
-        assert between == [], f"{slot_of(write)} was not synced when {between[0].name} of {between[0].path} began"
+        assert between == [], f"{slots_of(write)} was not synced when {between[0].name} of {between[0].path} began"
 
 
 def test_all_that_was_signed_for_a_block_is_synced_before_the_block_is_written(trace: Trace) -> None:
     synced: dict[tuple[int, str], int] = {}
     for write in trace.votes:
-        synced.setdefault(slot_of(write), sync_after(write, trace.vote_syncs).ended)
+        for slot in slots_of(write):
+            synced.setdefault(slot, sync_after(write, trace.vote_syncs).ended)
     first = min(height for height, _ in synced)
     checked = 0
     for batch in trace.batches:

@@ -30,11 +30,11 @@ from chain.learning_store import (
     task_key,
 )
 from chain.leveldb import Kind
-from chain.node_directory import VOTES_NAME
 from chain.parameters import Parameters
 from chain.state import KIND_ACCOUNT
 from chain.store import Store
 from chain.tasks import parse_spec
+from chain.votelog_file import VOTES_NAME
 from consensus.codec import decode_commit, encode_commit
 from consensus.types import BlockId, Commit, Vote
 from learning.shards import decode_manifest
