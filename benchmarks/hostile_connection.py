@@ -37,8 +37,11 @@ class Connection:
 
     @property
     def has_room(self) -> bool:
-        """Whether the node reads: less waits than may."""
-        return self._writer.transport.get_write_buffer_size() < UNSENT_BYTES_MAX
+        """Whether the node is there and reads: less waits than may."""
+        return (
+            not self._writer.transport.is_closing()
+            and self._writer.transport.get_write_buffer_size() < UNSENT_BYTES_MAX
+        )
 
     async def send(self, data: bytes) -> None:
         """One WebSocket message. Raises OSError."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 import json
 import os
 import signal
@@ -18,9 +17,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import uvloop
@@ -30,45 +28,14 @@ from benchmarks.consensus_client import Client
 from benchmarks.consensus_network import ROOT, LocalNetwork, Setting, call
 from benchmarks.consensus_stage import Offer, Stage, Stages, Target
 from benchmarks.hostile_acts import ACTS
+from benchmarks.hostile_report import KEPT_SHARE, UNDISTURBED, Phase, judge, table
 from benchmarks.processes import cpu_seconds, end_with_parent, machine
 from chain.genesis import parse_genesis
 
 VALIDATORS = 4
-WARM_UP_SECONDS = 5.0
+WARM_UP_SECONDS = 3.0
 SETTLE_SECONDS = 3.0  # of an attack before it is measured
-KEPT_SHARE = 0.8  # of the throughput without
-MEMORY_GROWTH_MIB_MAX = 64.0  # of a node: eight connections' queues; what one peer may make it keep is less
 RESULTS = Path(__file__).parent / "results" / "hostile-peers.json"
-UNDISTURBED = "undisturbed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """A stretch of time under the load, and what the network came to in it."""
-
-    act: str
-    included_per_second: float
-    missing: int
-    finality_seconds: dict[str, float]
-    block_seconds: float
-    node_cores: float  # all nodes together
-    attacker_cores: float
-    others_cores: float  # everything else on the machine, but for the client
-    memory_mib: float  # the largest node's most in this phase
-    memory_growth_mib: float  # the same less what the node had when the phase began, the largest such
-    honest_links: int  # connections between the honest nodes at the end, each seen from both sides
-    hostile: dict[str, float]  # what nodes count of hostile peers that are connected at the end, all together
-    done: dict[str, int]  # what the attacker counts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A phase beside the undisturbed ones."""
-
-    act: str
-    throughput_ratio: float
-    finality_p50_ratio: float
-    holds: bool
 
 
 class Measuring:
@@ -141,7 +108,7 @@ class Measuring:
         return stages.done[0]
 
     def _start(self, act: str) -> subprocess.Popen[bytes]:
-        ports = [str(node.p2p_port) for node in self._network.nodes]
+        ports = [str(node.p2p_port) for node in self._network.nodes] * self._options.peers
         return subprocess.Popen(
             [sys.executable, "-m", "benchmarks.hostile_peer", act, self._genesis.hex(), *ports],
             stdout=subprocess.PIPE,
@@ -189,42 +156,6 @@ async def _uncounted() -> int | None:
     return None
 
 
-def judge(phases: list[Phase]) -> list[Verdict]:
-    """Each phase beside the mean of the undisturbed ones."""
-    calm = [phase for phase in phases if phase.act == UNDISTURBED]
-    throughput = mean(phase.included_per_second for phase in calm)
-    finality = mean(phase.finality_seconds["p50"] for phase in calm)
-    memory = max(phase.memory_mib for phase in calm)
-    return [
-        Verdict(
-            act=phase.act,
-            throughput_ratio=round(phase.included_per_second / throughput, 3),
-            finality_p50_ratio=round(phase.finality_seconds["p50"] / finality, 2),
-            holds=phase.included_per_second >= KEPT_SHARE * throughput
-            and not phase.missing
-            and min(phase.memory_growth_mib, phase.memory_mib - memory) <= MEMORY_GROWTH_MIB_MAX,
-        )
-        for phase in phases
-    ]
-
-
-def table(phases: list[Phase], verdicts: list[Verdict]) -> str:
-    lines = [
-        "| hostile peer | included/s | ratio | finality p50 / p99, s | cores: nodes, attacker, others | "
-        "most memory of a node, MiB (growth) | holds |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for phase, verdict in zip(phases, verdicts, strict=True):
-        waits = phase.finality_seconds
-        lines.append(
-            f"| {phase.act} | {phase.included_per_second:.0f} | {verdict.throughput_ratio:.2f} | "
-            f"{waits['p50']:.2f} / {waits['p99']:.2f} | "
-            f"{phase.node_cores:.2f}, {phase.attacker_cores:.2f}, {phase.others_cores:.2f} | "
-            f"{phase.memory_mib:.0f} ({phase.memory_growth_mib:+.0f}) | {'yes' if verdict.holds else 'NO'} |"
-        )
-    return "\n".join(lines)
-
-
 async def measure(options: argparse.Namespace) -> list[Phase]:
     """One network, the load, and every act in its turn, with undisturbed stretches first, between and last."""
     acts = [UNDISTURBED]
@@ -266,10 +197,11 @@ def main(argv: list[str] | None = None) -> int:
         "load_average_before": round(busy, 1),
         "command": "python -m benchmarks hostile-peers " + " ".join(given),
         "offered_per_second": options.load,
+        "hostile_peers_of_each_node": options.peers,
         "acts": {name: sentence for name, (sentence, _) in ACTS.items()},
         "kept_share": KEPT_SHARE,
         "phases": [asdict(phase) for phase in phases],
-        "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts],
+        "verdicts": [asdict(verdict) for verdict in verdicts],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(content, indent=1) + "\n")
@@ -280,9 +212,10 @@ def read_options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks hostile-peers", description=__doc__)
     add = parser.add_argument
     add("--acts", type=_acts, default=list(ACTS), metavar="ACT,...", help=f"those to measure ({','.join(ACTS)})")
-    add("--load", type=int, default=500, help="transfers a second that are offered, which the network sustains (500)")
+    add("--load", type=int, default=800, help="transfers a second that are offered, which the network sustains (800)")
     add("--seconds", type=float, default=20.0, help="of each phase (20)")
     add("--senders", type=int, default=500, help="accounts that send (500)")
+    add("--peers", type=int, default=1, help="hostile peers of each node, who act alike (1)")
     add("--json", type=Path, default=RESULTS, metavar="PATH", help="where the results go")
     add("--logs", type=Path, metavar="FOLDER", help="keep the nodes' logs there")
     return parser.parse_args(argv)
