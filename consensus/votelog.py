@@ -1,13 +1,15 @@
 """Home of the vote log's format and of what a restarted node knows from it: pure functions of bytes.
 
 The file is a header (magic, 16 bytes of salt) and frames (magic, length, checksum, record), each synced before the
-next is written. So only the last frame can be torn by a crash, and it was never acted upon: `scan` cuts it. A frame
-that is broken while another follows is damage, and the node must not go on as if it had not signed what is lost.
+next is written. Records that are synced together share a frame (of a magic of its own, each record after its length),
+as a crash may keep any page of what was not synced. So only the last frame can be torn by a crash, and it was never
+acted upon: `scan` cuts it whole. A frame that is broken while another follows is damage, and the node must not go on as
+if it had not signed what is lost.
 The checksum is keyed with the salt, so that nobody can plant a frame within a block's bytes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -40,11 +42,14 @@ HEADER_MAGIC: Final = b"lyceumvl"
 SALT_BYTES: Final = 16
 HEADER_BYTES: Final = len(HEADER_MAGIC) + SALT_BYTES
 FRAME_MAGIC: Final = b"\xf5vl1"
+BATCH_MAGIC: Final = b"\xf5vl2"
 CHECKSUM_BYTES: Final = 16
 FRAME_BYTES: Final = len(FRAME_MAGIC) + 4 + CHECKSUM_BYTES
 """What a frame adds to its record."""
 RECORD_BYTES_MAX: Final = 2 << 20
 """Room for a block of 1 MiB and the polka of the largest validator set."""
+BATCH_BYTES_MAX: Final = 4 * RECORD_BYTES_MAX
+"""Of several records in one frame, with four bytes of length for each."""
 
 
 class InvalidVoteLog(InvalidConsensus):
@@ -72,7 +77,29 @@ def header(salt: bytes) -> bytes:
 def frame(salt: bytes, record: bytes) -> bytes:
     """A record as it stands in the file."""
     assert len(record) <= RECORD_BYTES_MAX
-    return FRAME_MAGIC + len(record).to_bytes(4, "big") + _checksum(salt, record) + record
+    return FRAME_MAGIC + len(record).to_bytes(4, "big") + _checksum(salt, FRAME_MAGIC, record) + record
+
+
+def batches(salt: bytes, records: Sequence[bytes]) -> list[bytes]:
+    """Records that are written together, as they stand in the file: one frame, or more if they are very long.
+
+    Each frame must be synced before the next is written.
+    """
+    groups: list[list[bytes]] = []
+    size = BATCH_BYTES_MAX
+    for record in records:
+        assert len(record) <= RECORD_BYTES_MAX
+        size += 4 + len(record)
+        if size > BATCH_BYTES_MAX:
+            groups.append([])
+            size = 4 + len(record)
+        groups[-1].append(record)
+    return [frame(salt, group[0]) if len(group) == 1 else _batch(salt, group) for group in groups]
+
+
+def _batch(salt: bytes, records: Sequence[bytes]) -> bytes:
+    body = b"".join(len(record).to_bytes(4, "big") + record for record in records)
+    return BATCH_MAGIC + len(body).to_bytes(4, "big") + _checksum(salt, BATCH_MAGIC, body) + body
 
 
 def scan(data: bytes) -> Scan:
@@ -82,38 +109,53 @@ def scan(data: bytes) -> Scan:
     salt = data[len(HEADER_MAGIC) : HEADER_BYTES]
     records: list[bytes] = []
     offset = HEADER_BYTES
-    while (record := _frame_at(salt, data, offset)) is not None:
-        records.append(record)
-        offset += FRAME_BYTES + len(record)
+    while (body := _frame_at(salt, data, offset)) is not None:
+        records += _records_of(body) if data.startswith(BATCH_MAGIC, offset) else [body]
+        offset += FRAME_BYTES + len(body)
     _check_torn(salt, data, offset)
     return Scan(salt=salt, records=tuple(records), length=offset)
 
 
 def _frame_at(salt: bytes, data: bytes, offset: int) -> bytes | None:
+    """The whole frame's body, a record or a batch of them; None where there is none."""
     start = offset + FRAME_BYTES
-    if len(data) < start or not data.startswith(FRAME_MAGIC, offset):
+    magic = data[offset : offset + len(FRAME_MAGIC)]
+    if len(data) < start or magic not in (FRAME_MAGIC, BATCH_MAGIC):
         return None
     length = int.from_bytes(data[offset + len(FRAME_MAGIC) : offset + len(FRAME_MAGIC) + 4], "big")
-    if length > RECORD_BYTES_MAX or len(data) < start + length:
+    if length > BATCH_BYTES_MAX or len(data) < start + length:
         return None
-    record = data[start : start + length]
-    return record if _checksum(salt, record) == data[start - CHECKSUM_BYTES : start] else None
+    body = data[start : start + length]
+    return body if _checksum(salt, magic, body) == data[start - CHECKSUM_BYTES : start] else None
+
+
+def _records_of(batch: bytes) -> list[bytes]:
+    """The records of a whole batch: its checksum says that they stand as they were written."""
+    records, offset = list[bytes](), 0
+    while offset < len(batch):
+        end = offset + 4 + int.from_bytes(batch[offset : offset + 4], "big")
+        records.append(batch[offset + 4 : end])
+        offset = end
+    return records
 
 
 def _check_torn(salt: bytes, data: bytes, offset: int) -> None:
     """Raise where a whole frame follows the broken one at `offset`."""
-    found = data.find(FRAME_MAGIC, offset + 1)
+    magic = FRAME_MAGIC[:-1]  # with which that of a batch begins too
+    found = data.find(magic, offset + 1)
     while found >= 0:
         if _frame_at(salt, data, found) is not None:
             raise InvalidVoteLog(
                 f"the vote log is damaged at byte {offset} (a whole record follows at {found}): restore the file, or"
                 " remove it to abstain at the next height"
             )
-        found = data.find(FRAME_MAGIC, found + 1)
+        found = data.find(magic, found + 1)
 
 
-def _checksum(salt: bytes, record: bytes) -> bytes:
-    return hashlib.blake2b(record, key=salt, digest_size=CHECKSUM_BYTES).digest()
+def _checksum(salt: bytes, magic: bytes, body: bytes) -> bytes:
+    """Of a body, and of whether it is a record or a batch."""
+    person = b"" if magic == FRAME_MAGIC else magic
+    return hashlib.blake2b(body, key=salt, digest_size=CHECKSUM_BYTES, person=person).digest()
 
 
 # ----------------------------------------------------------------------------------------------------- the records
@@ -193,7 +235,7 @@ class Recovered:
     """What a node may rely on after a restart.
 
     It signs nothing at or below `closed`, nor below `height`; at `height` it goes on from `memory`, sends
-    `votes` and `proposals` again, and has the bytes of `blocks`. `bytes_used` is the length of the records.
+    `votes` and `proposals` again, and has the bytes of `blocks`. `bytes_used` is at least the length of the records.
     """
 
     closed: int = -1

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from chain.votelog_file import VoteLog
-from consensus.votelog import FRAME_BYTES, HEADER_BYTES, InvalidVoteLog
+from consensus.votelog import FRAME_BYTES, HEADER_BYTES, RECORD_BYTES_MAX, InvalidVoteLog
 
 
 def filled(path: Path, *records: bytes) -> Path:
@@ -51,6 +51,45 @@ def test_tail_torn_at_any_byte_is_cut_and_written_over(tmp_path: Path) -> None:
         assert path.stat().st_size == HEADER_BYTES + FRAME_BYTES + 3
         path.write_bytes(whole[:length])
         assert found(filled(path, b"next")) == (b"one", b"next")
+
+
+def test_lost_page_of_a_batch_takes_the_whole_batch_and_nothing_else(tmp_path: Path) -> None:
+    path = filled(tmp_path / "votes", b"one")
+    before = path.stat().st_size
+    log = VoteLog(path)
+    log.append(b"a" * 5000, b"b" * 5000, b"three")
+    log.close()
+    whole = path.read_bytes()
+    assert found(path) == (b"one", b"a" * 5000, b"b" * 5000, b"three")
+    for page in range(0, len(whole), 4096):
+        start, end = max(page, before), min(page + 4096, len(whole))
+        path.write_bytes(whole[:start] + bytes(end - start) + whole[end:])
+        assert found(path) == (b"one",)
+        assert path.stat().st_size == before
+    assert found(filled(path, b"next")) == (b"one", b"next")
+
+
+def test_batch_before_another_frame_is_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "votes"
+    log = VoteLog(path)
+    log.append(b"one", b"two")
+    log.append(b"three", b"four")
+    log.close()
+    bent = bytearray(path.read_bytes())
+    bent[HEADER_BYTES + FRAME_BYTES + 4] ^= 1
+    path.write_bytes(bent)
+    with pytest.raises(InvalidVoteLog, match="damaged at byte 24"):
+        VoteLog(path)
+
+
+def test_batch_that_no_frame_holds_is_synced_frame_by_frame(tmp_path: Path) -> None:
+    records = [bytes([number]) * RECORD_BYTES_MAX for number in range(5)]
+    log = VoteLog(tmp_path / "votes")
+    with mock.patch.object(os, "fdatasync", side_effect=os.fdatasync) as sync:
+        log.append(*records)
+    log.close()
+    assert sync.call_count == 2
+    assert found(tmp_path / "votes") == tuple(records)
 
 
 def test_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

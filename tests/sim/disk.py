@@ -21,8 +21,9 @@ class Disk:
         self._fresh = ledger.clone()
         self._fresh_blobs = dict(blobs)
 
-    def append(self, data: bytes) -> None:
-        self.pending += data
+    def write(self, data: bytes) -> None:
+        """Make this all that was written and not synced."""
+        self.pending = data
 
     def sync(self) -> None:
         self.durable += self.pending
@@ -45,15 +46,19 @@ class Disk:
         self.ledger, self.blobs = self._fresh.clone(), dict(self._fresh_blobs)
 
     def crash(self, rng: random.Random) -> None:
-        """Lose power: of the unsynced bytes some prefix is there, or their length with rubbish in it, or nothing."""
+        """Lose power: of the unsynced bytes some prefix is there, or all but a hole, or with rubbish, or nothing."""
         survived = self.pending[: rng.randint(0, len(self.pending))] if self.pending else b""
-        match rng.randrange(4):
+        match rng.randrange(5):
             case 0:
                 survived += bytes(len(self.pending) - len(survived))  # allocated, never written
             case 1:
                 survived += rng.randbytes(len(self.pending) - len(survived))
             case 2:
                 survived = b""
+            case 3 if self.pending:
+                start = rng.randrange(len(self.pending))  # a lost page: what follows it is there
+                end = rng.randint(start + 1, len(self.pending))
+                survived = self.pending[:start] + bytes(end - start) + self.pending[end:]
         self.durable += survived
         self.pending = b""
         self.ledger.crash(rng)

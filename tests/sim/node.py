@@ -104,6 +104,7 @@ class Node:
             return
         self._life += 1
         self._checked = set()
+        self._unsynced: list[bytes] = []  # records
         if not self.disk.durable:
             self._write_log(())
         scan = votelog.scan(self.disk.durable)
@@ -227,18 +228,23 @@ class Node:
             for action in self._replica.handle(given):
                 self.maybe_crash()
                 if isinstance(action, (Send, CommitBlock, ReplaceLog, Stop)):
-                    self.disk.sync()  # records are synced together, before what others can see
+                    self._sync()  # records are synced together, before what others can see
                 self.perform(action)
             self.maybe_crash()
-            self.disk.sync()
+            self._sync()
         except Crash:
             self.crash()
+
+    def _sync(self) -> None:
+        self.disk.sync()
+        self._unsynced = []
 
     def perform(self, action: Action) -> None:
         """One action of the replica's."""
         match action:
             case Persist():
-                self.disk.append(votelog.frame(self._salt, action.record))
+                self._unsynced.append(action.record)
+                self.disk.write(b"".join(votelog.batches(self._salt, self._unsynced)))
             case ReplaceLog():
                 self._write_log(action.records)
             case Send():
