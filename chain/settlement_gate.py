@@ -24,6 +24,7 @@ from chain.types import CONTRACT_ADDRESS, Block
 log = logging.getLogger("lyceum.sync")
 
 MISSING_SECONDS: Final = 60.0  # nothing of what a round lacks has come for so long: no peer has it
+AGAIN_SECONDS: Final = 1.0  # after which the highest known block, a mere claim of peers, is looked at again
 UNHELD_BLOCKS: Final = 32  # before the highest known one; far fewer than there is state for
 _SETTLE: Final = encode_call("settle", bytes(32), 0, b"")[:SELECTOR_BYTES]
 
@@ -58,17 +59,22 @@ class SettlementGate:
     async def before(self, block: Block) -> None:
         """Wait until a decided block that was fetched may be committed. Raises Distrusted."""
         self._require_trusted(block.header.height, block_hash(block.header))
-        if block.header.height + UNHELD_BLOCKS >= self._highest():
+        height = block.header.height
+        if not self._is_held(height):
             return
         for task, number in settlements_in(block.transactions, block.header.chain_id):
             state = read_task(self._chain.store, task)
             if state is not None and state.unsettled[:1] == (number,):
-                await self._judged(task, number)
+                await self._judged(task, number, height)
 
-    async def _judged(self, task: bytes, number: int) -> None:
+    def _is_held(self, height: int) -> bool:
+        return height + UNHELD_BLOCKS < self._highest()
+
+    async def _judged(self, task: bytes, number: int, height: int) -> None:
+        """Wait until a round is judged, or no peer has its blobs, or whoever claimed a far tip is believed no more."""
         loop = asyncio.get_running_loop()
         changed, missing = loop.time(), self._missing.get((task, number), ())
-        while not self._evaluations.is_judged(task, number):
+        while self._is_held(height) and not self._evaluations.is_judged(task, number):
             self._something.clear()
             self._evaluations.judge_next()
             now_missing = self._missing.get((task, number), ())
@@ -85,7 +91,7 @@ class SettlementGate:
                 )
                 return
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(left, AGAIN_SECONDS)):
                     await self._something.wait()
             except TimeoutError:
                 continue

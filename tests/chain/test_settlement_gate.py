@@ -123,6 +123,25 @@ def test_near_the_tip_nothing_waits(made: Path, tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_a_far_tip_that_is_claimed_no_more_holds_nothing_up(made: Path, tmp_path: Path) -> None:
+    async def work() -> None:
+        node = Syncing(made, tmp_path, without=lambda root: True)
+        claimed = [FAR]
+
+        async def lie_comes_to_nothing() -> None:
+            await asyncio.sleep(0.1)
+            claimed[0] = 0
+
+        gate = SettlementGate(node.chain, node.evaluations, lambda: claimed[0])
+        async with asyncio.timeout(30):  # far less than it waits for blobs that no peer has
+            await node.sync(gate, between=lie_comes_to_nothing)
+        assert node.chain.tip.height == BLOCKS
+        assert not any(judged for _, _, judged in node.judged_first)
+        node.close()
+
+    asyncio.run(work())
+
+
 def first_update(made: Path) -> bytes:
     """The sealed root of an update that the first settled round judged."""
     with Store.open(made, create=False) as store:
