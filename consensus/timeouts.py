@@ -3,12 +3,14 @@
 A timeout only decides how long a round waits for what does not come; the paper asks that it grow with the rounds of a
 height, so that at last everyone waits long enough. What came, and how long it took, gives the length it begins with:
 
-    timeout of round r = (allowance + 3/2 * the longest of the last 16 times) * (1 + r / 2)
+    timeout of round r = (allowance + 3/2 * a long one of the last 16 times) * (1 + r / 2)
 
-Until eight have been observed, a time that is assumed counts among them. A proposal's allowance is larger: a block may
-suddenly hold far more than those before it.
-The longest time covers one slow node in a set; half of it more, a network that has just become slower. A message that
-came after its timeout counts too, by which timeouts that are too short are found.
+Of quorums it is the longest: no single node makes one late. Of proposals it is the fifth-longest once 16 are known: one
+validator of four that is always late, on purpose perhaps, makes four of them, and must not hold everyone's timeouts
+long. Before that it is the longest, and until eight have been observed, a time that is assumed counts among them.
+A proposal's allowance is larger: a block may suddenly hold far more than those before it. Half as long again covers a
+network that has just become slower. A message that came after its timeout counts too, by which timeouts that are too
+short are found.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from consensus.actions import Timeouts
 
 TIMES_MAX: Final = 16
 TIMES_ENOUGH: Final = 8
+LATE_PROPOSALS: Final = 4
+"""So many of the longest of TIMES_MAX times of proposals are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,9 @@ def with_quorum(pace: Pace, took_ms: int) -> Pace:
 def timeouts_of(pace: Pace, settings: PaceSettings) -> Timeouts:
     """The timeouts of the rounds to come."""
     longer_ms = settings.allowance_ms + settings.larger_block_ms
-    propose_ms = min(settings.propose_ms_max, _length_ms(pace.proposals_ms, longer_ms, settings))
+    times_ms = pace.proposals_ms
+    usual_ms = tuple(sorted(times_ms)[:-LATE_PROPOSALS]) if len(times_ms) == TIMES_MAX else times_ms
+    propose_ms = min(settings.propose_ms_max, _length_ms(usual_ms, longer_ms, settings))
     votes_ms = min(settings.votes_ms_max, _length_ms(pace.quorums_ms, settings.allowance_ms, settings))
     return Timeouts(
         propose_ms=propose_ms,
