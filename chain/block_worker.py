@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from chain import contract
@@ -23,12 +24,22 @@ from consensus import codec, proposer
 from consensus.types import BlockId, Commit, Height, ValidatorSet, Voter
 
 DECODED_AHEAD_MAX: Final = 600  # blocks whose transactions are kept until they are committed
+DECODED_AHEAD_BYTES_MAX: Final = 32 << 20  # of these blocks' transactions, as they came
 
 _T = TypeVar("_T")
 
 
 class Outvoted(LyceumError):
     """Two thirds have signed a block that is invalid here: this node computes something else, or they lie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ahead:
+    """A block's transactions, decoded or being decoded."""
+
+    height: int
+    size: int  # bytes
+    transactions: Future[list[Transaction]]
 
 
 class BlockWorker:
@@ -39,7 +50,8 @@ class BlockWorker:
         self._worker = workers(1, "chain")
         self._decoder = workers(1, "decoder")
         self._reader = workers(1, "blocks")
-        self._decoded: dict[bytes, Future[list[Transaction]]] = {}
+        self._decoded: dict[bytes, _Ahead] = {}
+        self._decoded_bytes = 0
 
     def close(self) -> None:
         """Wait until what is being written is finished; blocking."""
@@ -79,16 +91,29 @@ class BlockWorker:
         return await self._on_worker(job)
 
     def decode_ahead(self, block_id: bytes, block: Block) -> None:
-        """Decode a block's transactions while others are committed."""
-        while len(self._decoded) >= DECODED_AHEAD_MAX:
-            self._decoded.pop(next(iter(self._decoded))).cancel()
-        self._decoded[block_id] = self._decoder.submit(self._decode, block.transactions)
+        """Decode a block's transactions while others are committed; of too many the highest are left for later."""
+        if block_id in self._decoded:
+            return
+        size, height = sum(len(raw) for raw in block.transactions), block.header.height
+        work = self._decoder.submit(self._decode, block.transactions)
+        self._decoded[block_id] = _Ahead(height=height, size=size, transactions=work)
+        self._decoded_bytes += size
+        while len(self._decoded) > DECODED_AHEAD_MAX or self._decoded_bytes > DECODED_AHEAD_BYTES_MAX:
+            self._forget(max(self._decoded, key=lambda id_: self._decoded[id_].height))
+
+    def _forget(self, block_id: bytes) -> None:
+        dropped = self._decoded.pop(block_id)
+        self._decoded_bytes -= dropped.size
+        dropped.transactions.cancel()
 
     async def commit(self, decided: CommitBlock, before: Tip) -> tuple[Prepared, Tip]:
         """Store a decided block, executed now if it was not before. Raises Outvoted."""
-        ahead = self._decoded.pop(decided.block_id, None)
+        known = self._decoded.get(decided.block_id)
+        ahead = known.transactions if known else None
         if ahead is not None:
             await asyncio.wait([asyncio.wrap_future(ahead)])
+        for id_ in [id_ for id_, other in self._decoded.items() if other.height <= decided.block.header.height]:
+            self._forget(id_)  # others of these heights were rejected
 
         def job() -> tuple[Prepared, Tip]:
             prepared = self._chain.prepared(decided.block_id)
