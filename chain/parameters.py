@@ -8,6 +8,11 @@ from typing import Any
 
 from chain.errors import InvalidInput
 from chain.types import COIN, GWEI
+from consensus.codec import commit_bytes_max
+from consensus.types import VALIDATORS_MAX
+
+BLOCK_ROOM_BYTES = 32 << 10
+"""Of a block, what its last commit must leave for the header and transactions."""
 
 
 class InvalidParameters(InvalidInput):
@@ -141,7 +146,19 @@ def parameters_from(overrides: Mapping[str, Any]) -> Parameters:
             f"evidence_blocks_max {parameters.evidence_blocks_max} must be less than unbonding_blocks "
             f"{parameters.unbonding_blocks}, so that a bond can be cut for all that its validator signed"
         )
+    _require_room(parameters)
     return parameters
+
+
+def _require_room(parameters: Parameters) -> None:
+    """A block holds the commit of the block before, signed by all validators, and something more."""
+    validators = min(parameters.validators_max, VALIDATORS_MAX)
+    needed = commit_bytes_max(validators) + BLOCK_ROOM_BYTES
+    if parameters.block_bytes_max < needed:
+        raise InvalidParameters(
+            f"block_bytes_max {parameters.block_bytes_max} can't hold a commit of {validators} validators and "
+            f"{BLOCK_ROOM_BYTES} bytes more: raise it to at least {needed}, or lower validators_max"
+        )
 
 
 def describe() -> list[tuple[str, int, str]]:

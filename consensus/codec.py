@@ -35,8 +35,15 @@ from consensus.types import (
 VOTE_BYTES_MAX: Final = 160
 PROPOSAL_BYTES_MAX: Final = 160
 EQUIVOCATION_BYTES_MAX: Final = 2 * VOTE_BYTES_MAX + 8
-COMMIT_BYTES_MAX: Final = 64 + VALIDATORS_MAX * (VOTER_BYTES + SIGNATURE_BYTES_MAX + 8)
 VALIDATORS_BYTES_MAX: Final = 64 + VALIDATORS_MAX * (VOTER_BYTES + 32)
+
+
+def commit_bytes_max(validators: int) -> int:
+    """The most bytes of the encoded commit of so many validators."""
+    return 64 + validators * (VOTER_BYTES + SIGNATURE_BYTES_MAX + 8)
+
+
+COMMIT_BYTES_MAX: Final = commit_bytes_max(VALIDATORS_MAX)
 
 
 class InvalidEncoding(InvalidConsensus):

@@ -313,3 +313,12 @@ def test_wallets_are_told_why_before_they_pay() -> None:
     )
     assert (outcome.succeeded, outcome.reason) == (False, "this account has no validator's bond")
     assert revert_reason(outcome.output) == outcome.reason
+
+
+def test_a_block_must_hold_the_commit_of_all_validators() -> None:
+    assert parameters_from({"block_bytes_max": 1 << 16}).validators_max == 100
+    assert parameters_from({"validators_max": 1000}).block_bytes_max == 1 << 20
+    for validators in (1000, 10**9):  # no set is larger than consensus allows
+        with pytest.raises(InvalidParameters, match="raise it to at least 125832"):
+            parameters_from({"block_bytes_max": 1 << 16, "validators_max": validators})
+    assert parameters_from({"block_bytes_max": 125832, "validators_max": 1000})
