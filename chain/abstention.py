@@ -26,6 +26,9 @@ class Abstention:
         elif self.until is None and decided_here and not behind:
             self.until = height + 1
 
-    def may_begin(self, *, alone: bool, heard: bool, highest: int) -> bool:
-        """Whether an empty log may begin the first height: another node is there to say that nobody was further."""
-        return self.remembers or alone or (heard and highest <= 1)
+    def may_begin(self, *, alone: bool, highest: int) -> bool:
+        """Whether an empty log may begin the first height: another node is there to say that nobody was further.
+
+        `highest` is the greatest height that others work on; 0 where nobody says so, or does any more.
+        """
+        return self.remembers or alone or highest == 1

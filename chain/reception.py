@@ -53,7 +53,6 @@ class Reception:
 
     deliberation: Deliberation
     catch_up: CatchUp
-    heard_status: bool = False
     _early: WaitingRoom = field(default_factory=WaitingRoom)
     _told: dict[bytes, None] = field(default_factory=dict)  # peers that got a Status, or help, since the last tick
     _progress: int = -1
@@ -121,7 +120,6 @@ class Reception:
             self._take_proposal(peer, message, tip, actions)
 
     def _take_status(self, peer: bytes, message: Status, tip: Tip, actions: list[Action]) -> None:
-        self.heard_status = True
         self.catch_up.heard(peer, message.height, message.oldest_block)
         if peer in self._told:
             return

@@ -242,8 +242,7 @@ class Replica:
             return False
         if tip.height == 0 and not self._abstention.may_begin(
             alone=self._me is None or len(tip.validators.members) == 1,
-            heard=self._reception.heard_status,
-            highest=self._catch_up.highest(),
+            highest=self._catch_up.highest(),  # of those that are believed still
         ):
             return False
         return self._due or tip.validators.is_one_third(self._deliberation.votes.next_power(tip.validators))
