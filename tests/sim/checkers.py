@@ -14,6 +14,7 @@ from chain.codec import block_hash, decode_header
 from chain.crypto import keccak256
 from chain.genesis import Genesis
 from chain.statetree import StateTree
+from consensus.rules import State
 from consensus.types import BlockId, Commit, Equivocation, Proposal, Vote, VoteKind
 from consensus.votelog import ProposalRecord, VoteRecord, encode_record
 from tests.sim import rotation
@@ -103,6 +104,24 @@ class Checkers:
             require(self.blocks[vote.block_id] in disk.durable, f"a precommit without a logged block: {vote}")
         else:
             self._check_lock(vote)
+
+    def prevote_is_fair(self, vote: Vote, state: State | None) -> None:
+        """A valid block that is proposed again, with a polka as new as the own lock, is not turned down (lines 28-33).
+
+        For a vote that no timeout has made, of a node with this state.
+        """
+        if state is None or vote.kind != VoteKind.PREVOTE or vote.block_id is not None:
+            return
+        known = state.proposals.get(vote.round, ()) if vote.height == state.height else ()
+        if not known or not known[0].valid or known[0].proposal.valid_round < 0:
+            return
+        block_id, valid_round = known[0].proposal.block_id, known[0].proposal.valid_round
+        polka = {each.voter for each in state.book.prevotes(valid_round).votes_for(block_id)}
+        locked = state.locked_round > valid_round and state.locked_id != block_id
+        require(
+            locked or not self._exceeds_two_thirds(vote.height, polka),
+            f"a block proposed again with a polka is turned down: {vote}, {known[0]}",
+        )
 
     def proposal_sent(self, proposal: Proposal, disk: Disk) -> None:
         """An honest proposal leaves: by the round's proposer, one for a round, on the disk with its block."""

@@ -35,9 +35,10 @@ class Blobs:
     def get(self, root: bytes) -> bytes | None:
         return self.held.get(root)
 
-    def size(self, root: bytes) -> int | None:
+    def size_of_content(self, root: bytes) -> int | None:
+        """As `BlobStore.size_of_content`: a head's root names no bytes of an update."""
         data = self.held.get(root)
-        return None if data is None else len(data)
+        return None if data is None or blob_root(data) != root else len(data)
 
     def put(self, data: bytes) -> bytes:
         root = blob_root(data)

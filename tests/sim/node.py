@@ -40,15 +40,15 @@ from chain.replica_events import (
 from chain.transactions import Transaction
 from consensus import codec, votelog
 from consensus.actions import Persist, ReplaceLog
-from consensus.events import ReportEquivocation
+from consensus.events import ReportEquivocation, TimedOut
 from consensus.types import BlockId, Height, Proposal, ValidatorSet, Vote, Voter
-from consensus.votelog import ClosedRecord, encode_record
+from consensus.votelog import VoteRecord, encode_record
 from tests.sim import plan as plans
 from tests.sim.disk import Disk
 from tests.sim.ledger import Ledger
 from tests.sim.messages import SimMessage
 from tests.sim.observer import genesis_store
-from tests.sim.replicas import make_replica
+from tests.sim.replicas import make_replica, state_of
 from tests.sim.services import Services
 from tests.sim.transactions import decoded
 from tests.sim.validator import Duties
@@ -61,7 +61,7 @@ TICK_MS = 1_000
 WORK_MS_MAX = 20
 """How long building, executing or storing a block takes at most."""
 LINK_MS = 2
-RECONNECT_MS = 5_000
+RECONNECT_MS = 20_000
 
 
 class Crash(Exception):
@@ -82,8 +82,9 @@ class Node:
         self._replica: Replica | None = None
         self._life = 0
         self._links: dict[int, int] = {}  # node -> the number of the connection to it
+        self._freely: list[bytes] = []  # what the input at hand has made the key say, if it was no timeout
         self._checked: set[object] = set()  # own votes and proposals that were looked at in this life
-        self._write_log((encode_record(ClosedRecord(height=Height(0))),))  # as who makes the key does
+        self._blames: dict[int, int] = {}
         self._skew_ms = world.rng.randint(-world.plan.clock_skew_ms_max, world.plan.clock_skew_ms_max)
 
     # -------------------------------------------------------------------------------------------- life and death
@@ -123,10 +124,10 @@ class Node:
             self.services.started()
 
     def remembers(self, log: votelog.Recovered, records: Sequence[bytes]) -> bool:
-        """Whether the log knows of all that this key may have signed, as chain/full_node.py says."""
+        """Whether the log knows of all that this key may have signed, as chain/node_directory.py says."""
         commit = self.ledger.chain.last_commit
         forgets = bool(commit) and votelog.forgets(log, codec.decode_commit(commit), self.voter)
-        return bool(records) and not forgets
+        return bool(records) and not forgets and not votelog.ends_in_silence(tuple(records))
 
     def abstains(self) -> bool:
         """Whether the key says nothing at the next height because its log is gone, or was."""
@@ -225,7 +226,9 @@ class Node:
         if self._replica is None:
             return
         try:
-            for action in self._replica.handle(given):
+            actions = self._replica.handle(given)
+            self._freely = [] if isinstance(given, TimedOut) else [a.record for a in actions if isinstance(a, Persist)]
+            for action in actions:
                 self.maybe_crash()
                 if isinstance(action, (Send, CommitBlock, ReplaceLog, Stop)):
                     self._sync()  # records are synced together, before what others can see
@@ -281,17 +284,27 @@ class Node:
     def _look_at(self, said: Vote | Proposal) -> None:
         if isinstance(said, Vote):
             self.world.rounds_max = max(self.world.rounds_max, said.round)
+            if self._replica is not None and encode_record(VoteRecord(vote=said)) in self._freely:
+                self.world.checkers.prevote_is_fair(said, state_of(self._replica))
             self.world.checkers.vote_sent(said, self.disk)
         else:
             self.world.checkers.proposal_sent(said, self.disk)
 
     def _blame(self, action: Blame) -> None:
-        """Cut off who sends what no honest node sends; it comes again. What is lost on the way makes slight blame."""
+        """Cut off for a time whoever sends what no honest node sends, or is slightly to blame too often.
+
+        An honest node is slightly to blame for what is lost on the way here, which no connection would lose: that is
+        not counted.
+        """
         other = action.peer[0] - 1
-        if action.points < BLAME_FATAL:
-            return
         if self.world.peers[other].honest:
-            raise Violation(f"honest node {self.index} blames honest node {other}: {action.reason}")
+            if action.points >= BLAME_FATAL:
+                raise Violation(f"honest node {self.index} blames honest node {other}: {action.reason}")
+            return
+        self._blames[other] = self._blames.get(other, 0) + action.points
+        if self._blames[other] < BLAME_FATAL:
+            return
+        self._blames[other] = 0
         self.later(0, lambda: self.unlink(other))
         self.later(RECONNECT_MS, lambda: self._link_both(other))
 

@@ -20,10 +20,11 @@ from chain.state import KIND_ACCOUNT, decode_account
 from chain.transition import InvalidBlock, validators_hash
 from chain.treasury import held_for_others
 from chain.types import CONTRACT_ADDRESS
+from consensus.codec import decode_commit
 from consensus.types import BlockId
 from learning.record import Record
 from tests.sim import election, judging, task
-from tests.sim.plan import Plan, account
+from tests.sim.plan import Plan, account, voter
 from tests.sim.store import MemoryStore
 from tests.sim.transactions import decoded
 from tests.sim.violation import Violation, require
@@ -53,6 +54,8 @@ class Observer:
         self._money = self._all_money()
         self._supply = read_supply(self.chain.store)
         self._bonds = self._honest_bonds()
+        self._absences: dict[bytes, int] = {}  # of the running epoch, by voter
+        self._commits = 0
         self._head, _ = initial_head(task.ARCHITECTURE, task.INITIAL_SEED)
 
     @property
@@ -77,6 +80,7 @@ class Observer:
 
     def _audit(self, prepared: Prepared) -> None:
         self._check_money(prepared)
+        self._check_absence(prepared)
         self._check_set()
         self._check_slashing(prepared)
         self._check_rounds(prepared)
@@ -117,6 +121,30 @@ class Observer:
         require(found == voters, f"after height {self.height} {found} vote, not {voters}")
         claimed = self.chain.tip.next_validators_hash
         require(claimed == validators_hash(voters), f"height {self.height}: the header commits to other validators")
+
+    def _check_absence(self, prepared: Prepared) -> None:
+        """Whoever is absent from over half of an epoch's commits is left out, and nobody else but who wants to be.
+
+        The commit in an epoch's first block is of the epoch before, and counts for nobody.
+        """
+        epoch = self.genesis.parameters.epoch_blocks
+        if self.height > 1 and self.height % epoch:
+            signers = {voter for voter, _ in decode_commit(prepared.block.last_commit).signatures}
+            self._commits += 1
+            for voter_, _ in self.sets[self.height]:
+                self._absences[voter_] = self._absences.get(voter_, 0) + (voter_ not in signers)
+        if (self.height + 1) % epoch:
+            return
+        for index in range(self.plan.nodes):
+            present = 2 * self._absences.get(voter(index), 0) <= self._commits
+            registered = read_validator(self.chain.store, account(index)).registered
+            member = voter(index) in dict(self.sets[self.height])
+            free = index == self.plan.leaver or index in self.plan.liars
+            require(
+                not member or bool(registered) == present or (present and free),
+                f"height {self.height}: node {index} was absent {self._absences} times in {self._commits}",
+            )
+        self._absences, self._commits = {}, 0
 
     def _honest_bonds(self) -> dict[bytes, int]:
         honest = [account(index) for index in range(self.plan.nodes) if index not in self.plan.liars]

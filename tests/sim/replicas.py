@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chain.crypto import keccak256
 from chain.replica import Replica, ReplicaSettings
+from consensus.rules import State
 from consensus.timeouts import PaceSettings
 from consensus.votelog import Recovered
 from tests.sim import plan as plans
@@ -41,3 +42,8 @@ def make_replica(node: Node, log: Recovered, *, remembers: bool) -> Replica:
 
 def recover(signed: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
     return [recovered(keccak256(message), signature) for message, signature in signed]
+
+
+def state_of(replica: Replica) -> State | None:
+    """What its consensus knows of the height that it works on."""
+    return replica._deliberation.state

@@ -32,7 +32,7 @@ class Duties(Client):
         return index == self.index
 
     def wishes(self, ledger: Ledger, height: int) -> list[Wish]:
-        duties = due(ledger.store, height, self.address, blob_size=ledger.blobs.size, records=ledger.records)
+        duties = due(ledger.store, height, self.address, blob_size=ledger.blobs.size_of_content, records=ledger.records)
         return [
             *(Wish(name=duty.name, calldata=duty.calldata) for duty in duties),
             *self._membership(ledger, height),
