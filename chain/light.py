@@ -44,6 +44,14 @@ class TooFar(InvalidLight):
     """A third of the trusted power has not signed this block: one in between is needed first."""
 
 
+class AheadOfClock(InvalidLight):
+    """The block is of a later time than the verifier's clock allows: that clock may be the wrong one."""
+
+
+class TooLong(InvalidLight):
+    """The walk takes too many blocks: a newer trusted block must be named."""
+
+
 class TrustExpired(InvalidLight):
     """The trusted block is older than the trust period: a newer one must be named."""
 
@@ -127,10 +135,12 @@ def step(trusted: Trusted, block: LightBlock, rules: Rules, now_ms: int) -> Trus
         raise InvalidLight(f"height {header.height} does not come after {trusted.height}")
     if header.chain_id != rules.chain_id:
         raise InvalidLight(f"height {header.height}: chain id {header.chain_id}, not {rules.chain_id}")
-    if not trusted.header.time_ms < header.time_ms <= now_ms + CLOCK_DRIFT_MS:
-        raise InvalidLight(
-            f"height {header.height}: time {header.time_ms} ms must come after {trusted.header.time_ms} and be at most "
-            f"{CLOCK_DRIFT_MS} ahead of the clock, {now_ms}"
+    if header.time_ms <= trusted.header.time_ms:
+        raise InvalidLight(f"height {header.height}: time {header.time_ms} ms must come after {trusted.header.time_ms}")
+    if header.time_ms > now_ms + CLOCK_DRIFT_MS:
+        raise AheadOfClock(
+            f"height {header.height}: time {header.time_ms} ms must be at most {CLOCK_DRIFT_MS} ahead of the clock, "
+            f"{now_ms}"
         )
     if rules.trust_period_ms is not None and trusted.header.time_ms + rules.trust_period_ms < now_ms:
         raise TrustExpired(
@@ -200,7 +210,7 @@ def reach(trusted: Trusted, height: int, rules: Rules, now_ms: int) -> Generator
         if not ahead or ahead[-1].header.height != wanted:
             asked += 1
             if asked > WALK_BLOCKS_MAX:
-                raise InvalidLight(f"height {height} is too far from {trusted.height}: name a newer trusted block")
+                raise TooLong(f"height {height} is too far from {trusted.height}: name a newer trusted block")
             block = yield wanted
             if block.header.height != wanted:
                 raise InvalidLight(f"height {block.header.height} was given where {wanted} was asked for")

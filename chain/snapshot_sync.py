@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from chain.codec import (
-    block_hash,
-    decode_block,
-    decode_receipts,
-    encode_block,
-    encode_header,
-    encode_receipts,
-)
-from chain.crypto import keccak256
+from chain.codec import block_hash
 from chain.errors import InvalidInput, LyceumError
 from chain.executor import validators_name
-from chain.genesis import Genesis, genesis_block
+from chain.genesis import Genesis
 from chain.light import (
+    AheadOfClock,
     InvalidLight,
+    TooLong,
     Trusted,
     TrustExpired,
     descend,
@@ -33,7 +26,6 @@ from chain.light import (
     verify_commit,
 )
 from chain.light_blocks import LightBlock, decode_light_block, encode_members
-from chain.merkle import list_root
 from chain.network.messages import (
     GetLightBlock,
     GetSnapshotBlock,
@@ -44,6 +36,7 @@ from chain.network.messages import (
     Snapshots,
 )
 from chain.network.peer import PeerGone, RequestTimedOut
+from chain.snapshot_block import stored_block, stored_genesis
 from chain.snapshot_pull import FORGERY, CannotPull, Pull, Source
 from chain.store import Store, StoredBlock
 from chain.vote_signatures import VoteSignatures
@@ -55,6 +48,8 @@ log = logging.getLogger("lyceum.snapshots")
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 1.0
 PEERS_SECONDS = 30.0  # how long peers with a snapshot are waited for
+SILENCE_SECONDS = 3.0  # after which a peer that did not answer is asked again; twice as many each further time
+DESCENT_BLOCKS_MAX = 5000  # light blocks fetched one by one from --trust down to an older snapshot
 
 Trust: TypeAlias = "tuple[int, bytes]"
 Told: TypeAlias = Callable[[int, float, int], None]
@@ -93,6 +88,9 @@ class SnapshotSync:
         self._now_ms, self._told, self._patience_s = now_ms, told, patience_s
         self._rules = rules_of(genesis, VoteSignatures(genesis.hash).signers_of, aging=trust is not None)
         self._distrusted: list[Source] = []
+        self._silent: list[tuple[Source, float]] = []  # each time that one did not answer, until when it is left alone
+        self._descent_max = max(DESCENT_BLOCKS_MAX, 2 * genesis.parameters.checkpoint_blocks)
+        self._too_far = ""
         self._begun = False
         self._disagreement = ""
 
@@ -124,7 +122,7 @@ class SnapshotSync:
             await asyncio.to_thread(self._store.begin_snapshot)
         if self._disagreement:
             raise SnapshotRefused(self._disagreement)
-        log.warning("no peer has a snapshot to give")
+        log.warning("no peer has a snapshot to give%s", self._too_far)
         return None
 
     # --------------------------------------------------------------------------------------------------- finding
@@ -136,14 +134,33 @@ class SnapshotSync:
             for height in answer.heights if isinstance(answer, Snapshots) else ():
                 offers.setdefault(height, []).append(source)
         for height in sorted(offers, reverse=True):
-            if height > 0 and (target := await self._verified(height, offers[height])) is not None:
+            if self._is_near(height) and (target := await self._verified(height, offers[height])) is not None:
                 return target
         return None
 
+    def _is_near(self, height: int) -> bool:
+        """Whether the way from the named block down to a snapshot is short enough: every block on it is asked for."""
+        if self._trust is not None and height < self._trust[0] - self._descent_max:
+            self._too_far = (
+                f" that is at most {self._descent_max} blocks older than --trust: one of height {height} was offered, "
+                "whose way there is too long to be checked; name an older block"
+            )
+            return False
+        return height > 0
+
     async def _ask_all(self, message: Message) -> list[tuple[Source, Message]]:
-        sources = [source for source in self._peers() if source not in self._distrusted]
+        sources = [source for source in self._peers() if self._is_asked(source)]
         answers = await asyncio.gather(*(self._ask(source, message) for source in sources))
         return [(source, answer) for source, answer in zip(sources, answers, strict=True) if answer is not None]
+
+    def _is_asked(self, source: Source) -> bool:
+        now = asyncio.get_running_loop().time()
+        return source not in self._distrusted and all(now >= until for other, until in self._silent if other == source)
+
+    def _leave_alone(self, source: Source) -> None:
+        """For a while: whoever is silent shall not hold up the others, but may be slow, and the only one."""
+        times = sum(other == source for other, _ in self._silent)
+        self._silent.append((source, asyncio.get_running_loop().time() + SILENCE_SECONDS * 2**times))
 
     @staticmethod
     async def _ask(source: Source, message: Message) -> Message | None:
@@ -156,7 +173,7 @@ class SnapshotSync:
         """The block of a height as its validators signed it, with those who have that block."""
         found: dict[bytes, _Target] = {}
         for source in sources:
-            if source in self._distrusted:
+            if not self._is_asked(source):
                 continue  # since it was asked what it has
             try:
                 trusted, commit = await self._walk(source, height)
@@ -164,11 +181,17 @@ class SnapshotSync:
                 continue
             except TrustExpired as error:
                 raise SnapshotRefused(f"--trust: {error}") from error
+            except AheadOfClock as error:  # ours may be the wrong one
+                log.warning("%s: is this machine's clock right?", error)
+                self._leave_alone(source)
+            except TooLong as error:  # that took long enough, and is nobody's fault
+                log.warning("%s", error)
+                self._distrusted.append(source)
             except InvalidInput as error:
                 self._distrust(source, str(error))
-                continue
-            others = found[trusted.hash].sources if trusted.hash in found else ()
-            found[trusted.hash] = _Target(trusted=trusted, commit=commit, sources=(*others, source))
+            else:
+                others = found[trusted.hash].sources if trusted.hash in found else ()
+                found[trusted.hash] = _Target(trusted=trusted, commit=commit, sources=(*others, source))
         if len(found) > 1:
             hashes = " and ".join(f"0x{hash_.hex()}" for hash_ in sorted(found))
             raise SnapshotRefused(
@@ -190,19 +213,16 @@ class SnapshotSync:
 
     async def _walk(self, source: Source, height: int) -> tuple[Trusted, Commit]:
         """From what is trusted to a height, by light blocks of one peer. Raises InvalidLight, _Lacking."""
-        seen: dict[int, LightBlock] = {}
+        own: LightBlock | None = None
 
         async def fetch(wanted: int) -> LightBlock:
-            if wanted not in seen:
-                answer = await self._ask(source, GetLightBlock(id=0, height=wanted))
-                if answer is None:
-                    self._distrusted.append(source)  # whoever is silent shall not hold up the others again
-                if not isinstance(answer, LightBlockOf):
-                    raise _Lacking
-                seen[wanted] = decode_light_block(answer.block)
-                if seen[wanted].header.height != wanted:
-                    raise InvalidLight(f"height {seen[wanted].header.height} was given for {wanted}")
-            return seen[wanted]
+            nonlocal own
+            if wanted == height and own is not None:
+                return own
+            block = await self._light_block(source, wanted)
+            if wanted == height:
+                own = block
+            return block
 
         start = trust_genesis(self._genesis)
         if self._trust is not None:
@@ -210,11 +230,22 @@ class SnapshotSync:
         back = height < start.height
         walk = descend(start, height) if back else reach(start, height, self._rules, self._now_ms())
         trusted = await _finish(walk, fetch)
-        own = await fetch(height)
-        verify_commit(own.header, own.commit, own.validators, self._rules.signers_of)
-        if block_hash(own.header) != trusted.hash or own.commit is None:
+        block = await fetch(height)
+        verify_commit(block.header, block.commit, block.validators, self._rules.signers_of)
+        if block_hash(block.header) != trusted.hash or block.commit is None:
             raise InvalidLight(f"height {height}: two blocks were given")
-        return trusted, own.commit
+        return trusted, block.commit
+
+    async def _light_block(self, source: Source, height: int) -> LightBlock:
+        answer = await self._ask(source, GetLightBlock(id=0, height=height))
+        if answer is None:
+            self._leave_alone(source)
+        if not isinstance(answer, LightBlockOf):
+            raise _Lacking
+        block = decode_light_block(answer.block)
+        if block.header.height != height:
+            raise InvalidLight(f"height {block.header.height} was given for {height}")
+        return block
 
     # ---------------------------------------------------------------------------------------------------- taking
 
@@ -238,7 +269,7 @@ class SnapshotSync:
             validators_name(header.validators_hash): encode_members(target.trusted.validators),
             validators_name(header.next_validators_hash): encode_members(following),
         }
-        await asyncio.to_thread(self._store.finish_snapshot, stored, _genesis_block(self._genesis), meta)
+        await asyncio.to_thread(self._store.finish_snapshot, stored, stored_genesis(self._genesis), meta)
         log.info("the state of height %d is complete", header.height)
         return header.height
 
@@ -248,7 +279,7 @@ class SnapshotSync:
             answer = await self._ask(source, GetSnapshotBlock(id=0, height=target.trusted.height))
             if isinstance(answer, SnapshotBlock):
                 try:
-                    return _stored(target.trusted, answer)
+                    return stored_block(target.trusted, answer)
                 except InvalidInput as error:
                     source.blame(FORGERY, str(error))
         raise CannotPull(f"no peer gives the block of height {target.trusted.height}")
@@ -266,37 +297,3 @@ async def _finish(walk: Generator[int, LightBlock, Trusted], fetch: Callable[[in
     except StopIteration as done:
         trusted: Trusted = done.value
         return trusted
-
-
-def _stored(trusted: Trusted, answer: SnapshotBlock) -> StoredBlock:
-    """A block and receipts as the store keeps them, if they are those of the trusted header. Raises InvalidInput."""
-    block, receipts = decode_block(answer.block), decode_receipts(answer.receipts)
-    header = trusted.header
-    claims = (
-        block.header,
-        list_root(block.transactions),
-        hashlib.sha256(block.last_commit).digest(),
-        list_root(receipts),
-    )
-    if claims != (header, header.transactions_root, header.last_commit_root, header.receipts_root):
-        raise InvalidLight(f"height {header.height}: the block or its receipts are not those of the header")
-    return StoredBlock(
-        height=header.height,
-        block_hash=trusted.hash,
-        header=encode_header(header),
-        block=answer.block,
-        receipts=answer.receipts,
-        transaction_hashes=[keccak256(raw) for raw in block.transactions],
-    )
-
-
-def _genesis_block(genesis: Genesis) -> StoredBlock:
-    block, _ = genesis_block(genesis)
-    return StoredBlock(
-        height=0,
-        block_hash=block_hash(block.header),
-        header=encode_header(block.header),
-        block=encode_block(block),
-        receipts=encode_receipts(()),
-        transaction_hashes=(),
-    )

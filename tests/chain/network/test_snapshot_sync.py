@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import snapshot_pull, snapshot_sync
+from chain import light, snapshot_pull, snapshot_sync
 from chain.executor import Chain
 from chain.light_blocks import decode_light_block, encode_light_block
 from chain.merkle import verify
@@ -248,6 +248,81 @@ def _hash(chain: Chain, height: int) -> bytes:
     following = chain.light_block(height + 1)
     assert following is not None
     return following.header.parent
+
+
+class _Lone:
+    """The only peer, asked through this: counts questions for light blocks, leaves the first ones unanswered."""
+
+    def __init__(self, network: Network, unanswered: int = 0) -> None:
+        self._network, self._unanswered = network, unanswered
+        self.questions = 0
+        self.blamed: list[str] = []
+
+    async def request(self, message: Message, timeout_s: float) -> Message:
+        if isinstance(message, GetLightBlock):
+            self.questions += 1
+            if self.questions <= self._unanswered:
+                raise RequestTimedOut("no answer")
+        return await self._network.peers()[0].request(message, timeout_s)
+
+    def blame(self, points: int, reason: str) -> None:
+        self.blamed.append(reason)
+
+
+async def _lone(world: World, source: Chain, unanswered: int = 0, **options: Any) -> tuple[_Lone, SnapshotSync, Store]:
+    network, store = await newcomer(world, await givers(world, source)), new_store(world)
+    syncing, lone = sync(network, store, source, **options), _Lone(network, unanswered)
+    syncing._peers = lambda: [lone]
+    return lone, syncing, store
+
+
+@over_sockets
+async def test_a_lone_peer_that_was_too_slow_twice_is_asked_again(
+    world: World, source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(snapshot_sync, "POLL_SECONDS", 0.1)
+    lone, syncing, store = await _lone(world, source, unanswered=2)
+    assert await syncing.run() == HEIGHT
+    assert lone.questions > 2
+    assert_is_source(store, source)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@over_sockets
+async def test_who_is_ahead_of_this_clock_is_neither_blamed_nor_called_another_chain(
+    world: World, source: Chain, caplog: pytest.LogCaptureFixture, named: bool
+) -> None:
+    trust = (2, _hash(source, 2)) if named else None
+    lone, syncing, store = await _lone(world, source, now_ms=lambda: 0, trust=trust, patience_s=0.5)
+    assert await syncing.run() is None
+    assert not lone.blamed
+    assert "is this machine's clock right?" in caplog.text
+    store.close()
+
+
+@over_sockets
+async def test_a_walk_that_is_too_long_is_given_up_without_blame(
+    world: World, source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(light, "WALK_BLOCKS_MAX", 0)
+    lone, syncing, store = await _lone(world, source, trust=(2, _hash(source, 2)), patience_s=0.5)
+    assert await syncing.run() is None
+    assert (lone.questions, lone.blamed) == (1, [])
+    store.close()
+
+
+@over_sockets
+async def test_the_way_down_from_the_named_block_is_bounded(
+    world: World, source: Chain, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "DESCENT_BLOCKS_MAX", 1)
+    far = HEIGHT + 2 * CHECKPOINT + 1  # snapshots are that far apart anyway
+    lone, syncing, store = await _lone(world, source, trust=(far, bytes(32)), patience_s=0.5)
+    assert await syncing.run() is None
+    assert (lone.questions, lone.blamed) == (0, [])
+    assert "name an older block" in caplog.text
+    store.close()
 
 
 # ------------------------------------------------------------------------------------------------------------ refused
