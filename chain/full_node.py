@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chain.admission import Limits
 from chain.blob_keeping import BlobKeeper
+from chain.clock_watch import ClockWatch
 from chain.crypto import recover_many
 from chain.errors import LyceumError
 from chain.evaluations import Evaluations
@@ -127,7 +128,7 @@ class FullNode:
 
     def _follow(self) -> None:
         """Let the parts hear of each other."""
-        self.node.followers += [self.keeper.committed, self.evaluations.committed]
+        self.node.followers += [self.keeper.committed, self.evaluations.committed, ClockWatch().committed]
         self.evaluations.seekers.append(self.keeper.need)
         self.keeper.followers.append(self.evaluations.blobs_came)
         if self.validator:
