@@ -1,4 +1,4 @@
-"""Home of the rule by which a key without its log keeps silent: it may have signed what nobody here remembers.
+"""Home of the rule by which a key without its whole log keeps silent: it may have signed what nobody here remembers.
 
 What it signed was at heights up to the one that the others worked on when its log was lost. Once it has seen a height
 decided by votes that it took part in hearing, of a block made since it began, and the height after it, it is beyond all
@@ -25,6 +25,10 @@ class Abstention:
             self.remembers = True
         elif self.until is None and decided_here and not behind:
             self.until = height + 1
+
+    def forgot(self) -> None:
+        """A vote of this key came to light that its log does not know of: there may be more."""
+        self.remembers, self.until = False, None
 
     def may_begin(self, *, alone: bool, highest: int) -> bool:
         """Whether an empty log may begin the first height: another node is there to say that nobody was further.

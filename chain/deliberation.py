@@ -130,9 +130,13 @@ class Deliberation:
 
     def _take_vote(self, vote: Vote, actions: list[Action]) -> None:
         if vote.voter == self._me and self.is_at(vote.height) and not self.driver.has_said(vote):
-            for action in self.driver.silence():  # signed elsewhere, or before the log was lost
-                self._perform(action, actions)
+            self.silence(actions)  # signed elsewhere, or before the log was lost
         self._feed(consensus.VoteReceived(vote=vote), actions)
+
+    def silence(self, actions: list[Action]) -> None:
+        """Say nothing more at this height."""
+        for action in self.driver.silence():
+            self._perform(action, actions)
 
     def take_proposal(
         self, peer: bytes, message: CompactProposal | WholeProposal | HaveProposal, actions: list[Action]

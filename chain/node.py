@@ -167,7 +167,11 @@ class Node:
             batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
             if not self._inbox:
                 self._something.clear()
-            await self._perform_all(self.replica.handle_all(batch))
+            silent = self.replica.abstains
+            actions = self.replica.handle_all(batch)
+            if self.replica.abstains and not silent:
+                log.warning("a fetched block has a vote of this key that its vote log lacks: it abstains from now on")
+            await self._perform_all(actions)
             await asyncio.sleep(0)  # others have their turn, also when this never waits
 
     async def _tick(self) -> None:

@@ -42,7 +42,7 @@ from chain.vote_exchange import Recover
 from consensus.actions import Persist
 from consensus.driver import Sign
 from consensus.events import TimedOut
-from consensus.types import Height, InvalidConsensus, Voter
+from consensus.types import Commit, Height, InvalidConsensus, Voter
 from consensus.votelog import ClosedRecord, Recovered, encode_record
 
 __all__ = ["MESSAGES", "Replica", "ReplicaSettings"]
@@ -230,11 +230,24 @@ class Replica:
             except InvalidConsensus as error:
                 actions += self._catch_up.reject(fetched, str(error))
                 continue
+            self._notice_forgotten(fetched.commit, actions)
             self._committing, deliberation.stored = True, fetched.commit.height
             block_id = fetched.commit.block_id
             actions.append(CommitBlock(commit=fetched.commit, block_id=block_id, block=fetched.block, live=False))
         if self._may_start(tip):
             self._start_height(tip, actions)
+
+    def _notice_forgotten(self, commit: Commit, actions: list[Action]) -> None:
+        """Abstain from now on if the own key signed a commit that its log does not know: one from a backup, say.
+
+        Two records of it make a node that is started again abstain too (votelog.ends_in_silence).
+        """
+        if self._abstention.remembers and self._deliberation.driver.forgets(commit):
+            self._abstention.forgot()
+            if self._deliberation.is_at(commit.height):
+                self._deliberation.silence(actions)
+            closed = [ClosedRecord(height=Height(height)) for height in (commit.height, commit.height + 1)]
+            actions += [Persist(record=encode_record(record)) for record in closed]
 
     def _may_start(self, tip: Tip) -> bool:
         started = self._deliberation.is_at(tip.height + 1)

@@ -63,6 +63,7 @@ from consensus.votelog import (
     Recovered,
     VoteRecord,
     encode_record,
+    forgets,
 )
 
 LOG_BYTES_MAX: Final = 16 << 20
@@ -131,6 +132,12 @@ class Driver:
         """Whether a vote of this key at this height is one that this driver, or its log, knows of."""
         said = self._signed_votes.get((vote.round, vote.kind))
         return said is not None and said.block_id == vote.block_id
+
+    def forgets(self, commit: Commit) -> bool:
+        """Whether the key signed a commit, of this height or a later one, and neither driver nor log knows of that."""
+        here = self.state is not None and self.state.height == commit.height
+        said = here and all(self.has_said(vote) for vote in commit.votes() if vote.voter == self._me)
+        return self._me is not None and not said and forgets(self._log, commit, self._me)
 
     def silence(self) -> list[Action]:
         """Say nothing more at this height: the key has said what nobody here remembers."""

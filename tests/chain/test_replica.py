@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 
+from chain.crypto import address_of
 from chain.deliberation import HASTY_ROUNDS
 from chain.network.messages import Blocks, CompactProposal, HaveProposal, Message, Status, Votes, WholeProposal
 from chain.replica_events import HeightDue, PeerConnected
-from consensus.types import VoteKind
-from consensus.votelog import ClosedRecord, VoteRecord, decode_record
+from consensus.types import Height, VoteKind
+from consensus.votelog import ClosedRecord, VoteRecord, decode_record, encode_record, ends_in_silence
 from tests.chain.replica_scene import (
     BAD_GAS,
     KEYS,
@@ -329,3 +330,39 @@ def test_a_key_that_speaks_elsewhere_too_falls_silent_for_that_height() -> None:
     world.run(2_000)
     assert not votes_logged(node)
     assert [decode_record(record) for record in node.records] == [ClosedRecord(height=1)]
+
+
+def behind_by(heights: int, log: list[bytes]) -> Node:
+    """The last node of a world, some blocks behind the others with whom it decided them, started with some other log."""
+    world = World(4)
+    world.start()
+    world.run_to(6)
+    node = world.nodes[3]
+    node.kill()
+    assert node.key
+    assert any(address_of(node.key) in dict(commit.signatures) for _, commit in node.blocks[-heights:])
+    del node.blocks[-heights:]
+    node.records[:] = log
+    node.start(remembers=True)
+    return node
+
+
+def test_a_key_abstains_once_a_fetched_commit_has_a_vote_that_its_old_log_lacks() -> None:
+    node = behind_by(4, [encode_record(ClosedRecord(height=Height(2)))])
+    while node.height < 6:
+        node.world.run(50)
+    assert node.replica is not None
+    assert node.replica.abstains
+    assert not votes_logged(node)
+    assert ends_in_silence(tuple(node.records))
+    node.world.run(10_000)
+    assert not node.replica.abstains
+    assert votes_logged(node)
+
+
+def test_a_key_whose_log_is_ahead_of_its_store_goes_on() -> None:
+    node = behind_by(4, [encode_record(ClosedRecord(height=Height(6)))])
+    while node.height < 6:
+        node.world.run(50)
+    assert node.replica is not None
+    assert not node.replica.abstains
