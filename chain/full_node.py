@@ -96,7 +96,7 @@ class FullNode:
         )
         self.service = Service(self.chain, self.node, self.intake, self.blobs, self.evaluations, self.keeper)
         self.progress = self.service.progress = progress_of(self.node)
-        self.node.gate = SettlementGate(
+        self._gate = self.node.gate = SettlementGate(
             self.chain, self.evaluations, lambda: self.node.replica.highest - 1, trust=settings.trust
         )
         if self.networking:
@@ -128,7 +128,8 @@ class FullNode:
 
     def _follow(self) -> None:
         """Let the parts hear of each other."""
-        self.node.followers += [self.keeper.committed, self.evaluations.committed, ClockWatch().committed]
+        self.node.followers += [self._gate.committed, self.keeper.committed, self.evaluations.committed]
+        self.node.followers.append(ClockWatch().committed)
         self.evaluations.seekers.append(self.keeper.need)
         self.keeper.followers.append(self.evaluations.blobs_came)
         if self.validator:

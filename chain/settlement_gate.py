@@ -18,6 +18,7 @@ from chain.errors import LyceumError
 from chain.evaluations import Evaluations
 from chain.executor import Chain
 from chain.learning_store import read_task
+from chain.node import Committed
 from chain.transactions import InvalidTransaction, decode
 from chain.types import CONTRACT_ADDRESS, Block
 
@@ -66,6 +67,12 @@ class SettlementGate:
             state = read_task(self._chain.store, task)
             if state is not None and state.unsettled[:1] == (number,):
                 await self._judged(task, number, height)
+
+    def committed(self, committed: Committed) -> None:
+        """Compare a block decided live too, which did not pass here. Raises Distrusted, again at every later start."""
+        header = committed.header
+        if self._trust is not None and self._trust[0] == header.height:
+            self._require_trusted(header.height, block_hash(header))
 
     def _is_held(self, height: int) -> bool:
         return height + UNHELD_BLOCKS < self._highest()

@@ -200,6 +200,15 @@ def test_the_chain_must_have_the_block_that_was_named(made: Path, tmp_path: Path
         right = block_hash(node.blocks[9][0].header)
         await node.sync(SettlementGate(node.chain, node.evaluations, lambda: FAR, trust=(10, right)))
         SettlementGate(node.chain, node.evaluations, lambda: FAR, trust=(10, right))
+        prepared = node.chain.build([], time_ms=0, proposer=bytes(20), last_commit=node.chain.last_commit)
+        live = Committed(prepared=prepared, finality_ms=0.0)
+        for hash_ in (prepared.hash, bytes(32)):
+            gate = SettlementGate(node.chain, node.evaluations, lambda: FAR, trust=(live.header.height, hash_))
+            if hash_ == prepared.hash:
+                gate.committed(live)
+                continue
+            with pytest.raises(Distrusted, match=f"block {live.header.height}"):
+                gate.committed(live)
         with pytest.raises(Distrusted, match="block 10"):
             SettlementGate(node.chain, node.evaluations, lambda: FAR, trust=(10, bytes(32)))
         node.close()
