@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from collections import Counter
+from typing import Any
 
 import uvloop
 
@@ -21,8 +22,10 @@ async def attack(name: str, genesis: bytes, ports: list[int]) -> dict[str, int]:
     """What was done, over all nodes, by the time that this process was told to end."""
     _, act = ACTS[name]
     victims = [Victim(port=port, genesis=genesis) for port in ports]
-    told = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set_result, None)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
+    told = loop.create_future()
+    loop.add_signal_handler(signal.SIGTERM, told.set_result, None)
     acting = asyncio.gather(*(act(victim) for victim in victims))
     await asyncio.wait((told, acting), return_when=asyncio.FIRST_COMPLETED)
     if acting.done():
@@ -33,6 +36,12 @@ async def attack(name: str, genesis: bytes, ports: list[int]) -> dict[str, int]:
     for victim in victims:
         total += victim.done
     return dict(total)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Connections that nodes reset are what an attacker has to expect."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
 
 
 if __name__ == "__main__":
