@@ -35,7 +35,7 @@ RATES: Final[dict[int, Rate]] = {
     Kind.GET_PEERS: Rate(frames_per_second=2, bytes_per_second=KIB),
     Kind.PEERS: Rate(frames_per_second=2, bytes_per_second=64 * KIB),
     Kind.NOT_HELD: Rate(frames_per_second=500, bytes_per_second=64 * KIB),
-    Kind.TRANSACTION_HASHES: Rate(frames_per_second=500, bytes_per_second=MIB),
+    Kind.TRANSACTION_HASHES: Rate(frames_per_second=100, bytes_per_second=320 * KIB),  # 9,600 hashes
     Kind.GET_TRANSACTIONS: Rate(frames_per_second=500, bytes_per_second=MIB),
     Kind.TRANSACTIONS: Rate(frames_per_second=500, bytes_per_second=8 * MIB),
     Kind.COMPACT_PROPOSAL: Rate(frames_per_second=50, bytes_per_second=4 * MIB),
