@@ -80,9 +80,9 @@ class Observer:
 
     def _audit(self, prepared: Prepared) -> None:
         self._check_money(prepared)
+        self._check_slashing(prepared)
         self._check_absence(prepared)
         self._check_set()
-        self._check_slashing(prepared)
         self._check_rounds(prepared)
 
     def _all_money(self) -> int:

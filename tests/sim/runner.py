@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.sim import history, planted
 
 SEEDS_PER_PLANT_MAX = 5_000
+FAILURE_CHARACTERS_MAX = 100  # of a planted fault's: the replay tells the rest
 _CHUNK = 8
 
 
@@ -87,7 +88,13 @@ def find(plant: str, *, first: int = 0, seeds_max: int = SEEDS_PER_PLANT_MAX) ->
             result = run_seed(first + count - 1)
             if result.failure:
                 cpu_s = time.process_time() - began
-                return Found(plant=plant, seeds=count, seed=result.seed, failure=result.failure[:200], cpu_s=cpu_s)
+                return Found(
+                    plant=plant,
+                    seeds=count,
+                    seed=result.seed,
+                    failure=result.failure[:FAILURE_CHARACTERS_MAX],
+                    cpu_s=cpu_s,
+                )
     return Found(plant=plant, seeds=0, seed=-1, failure="", cpu_s=time.process_time() - began)
 
 
