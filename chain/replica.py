@@ -196,26 +196,26 @@ class Replica:
         self.tip, self._committing, self._due = tip, False, False
         self._catch_up.advanced(tip.height)
         # One that was made before this process began is no news: whoever has heard it all can say it to us again.
-        decided = worked and self._deliberation.is_decided and tip.time_ms > self._began_ms
-        self._abstention.stored(tip.height, decided_here=decided, behind=self.is_behind)
+        decided = worked and self._deliberation.is_decided
+        news = decided and tip.time_ms > self._began_ms
+        self._abstention.stored(tip.height, decided_here=news, behind=self.is_behind)
         votes = self._deliberation.votes
         if worked:
             votes.next_validators = tip.validators
         else:
             votes.start_height(tip.height, tip.validators)
         due = HeightDue(height=Height(tip.height + 1))
-        actions.append(StartTimer(given=due, duration_ms=self._left_of_interval_ms(tip) if worked else 0))
+        # Whoever had to fetch the block is late: the others have paced it, and are in the next height by now.
+        actions.append(StartTimer(given=due, duration_ms=self._left_of_interval_ms(tip) if decided else 0))
 
     def _left_of_interval_ms(self, tip: Tip) -> int:
         """Until the next height may start: an interval after the own start, or the block's time where that is later.
 
-        So a node that was early waits for the others, and all start together again, whoever proposes. A later round's
-        block was made when the height had long begun.
+        So a node that was early waits for the others, and all start together again, whoever proposes.
         """
-        spent_ms = self._clock_ms() - self._height_started_ms
-        if self.round == 0:
-            spent_ms = min(spent_ms, max(0, self._time_ms() - tip.time_ms))
-        return max(0, self._settings.block_interval_ms - spent_ms)
+        worked_ms = self._clock_ms() - self._height_started_ms
+        age_ms = max(0, self._time_ms() - tip.time_ms)
+        return max(0, self._settings.block_interval_ms - min(worked_ms, age_ms))
 
     # ------------------------------------------------------------------------------------------------- going on
 
