@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from chain.block_worker import BlockWorker, Outvoted, priorities_before
 from chain.crypto import address_of, keccak256
+from chain.datadir import storage_error
 from chain.executor import Chain, Prepared
 from chain.intake import Intake
 from chain.ledger import next_base_fee
@@ -298,7 +299,10 @@ class Node:
         self.transport.send((wanted.peer,), found)
 
     async def _on_disk(self, job: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._syncs, job)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._syncs, job)
+        except OSError as error:
+            raise storage_error(f"can't write {self._vote_log.path}", error) from error
 
 
 def _clock_ms() -> int:
