@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never
@@ -14,6 +13,7 @@ from chain.block_worker import BlockWorker, Outvoted, priorities_before
 from chain.crypto import address_of, keccak256
 from chain.datadir import storage_error
 from chain.executor import Chain, Prepared
+from chain.inbox import Inbox
 from chain.intake import Intake
 from chain.ledger import next_base_fee
 from chain.network.messages import Blocks, Message, NotHeld
@@ -54,7 +54,6 @@ log = logging.getLogger("lyceum.node")
 
 PAUSE_MS_MAX: Final = 1000
 TICK_S: Final = 1.0
-INBOX_MAX: Final = 20_000  # inputs; beyond, peers' messages are dropped, and exchanged again by Status
 BATCH_MAX: Final = 128  # inputs taken together
 
 _T = TypeVar("_T")
@@ -102,7 +101,7 @@ class Node:
         self._vote_log = vote_log
         self._blocks = BlockWorker(chain)
         self._syncs = workers(1, "votes")
-        self._inbox: deque[Given] = deque()
+        self._inbox = Inbox()
         self._something = asyncio.Event()
         self._timers: dict[asyncio.TimerHandle, None] = {}
         self.replica = Replica(
@@ -132,8 +131,8 @@ class Node:
 
     def received(self, peer: bytes, message: Message) -> None:
         """A message of a connected peer, of one of the kinds in `replica.MESSAGES`."""
-        if len(self._inbox) < INBOX_MAX:
-            self._put(Received(peer=peer, message=message))
+        if self._inbox.offer(Received(peer=peer, message=message)):
+            self._something.set()
 
     async def blocks(self, id_: int, first: int, count: int) -> Blocks | NotHeld:
         """Decided blocks for a peer, from `first` on."""
@@ -165,7 +164,7 @@ class Node:
     async def _live(self) -> None:
         while True:
             await self._something.wait()
-            batch = [self._inbox.popleft() for _ in range(min(len(self._inbox), BATCH_MAX))]
+            batch = self._inbox.take(BATCH_MAX)
             if not self._inbox:
                 self._something.clear()
             silent = self.replica.abstains
@@ -185,11 +184,11 @@ class Node:
         return min(self.chain.parameters.block_interval_ms, PAUSE_MS_MAX) if self.chain.tip.height else 0
 
     def _put(self, given: Given) -> None:
-        self._inbox.append(given)
+        self._inbox.put(given)
         self._something.set()
 
     def _put_first(self, given: Given) -> None:
-        self._inbox.appendleft(given)
+        self._inbox.put_first(given)
         self._something.set()
 
     # --------------------------------------------------------------------------------------------------- its actions
