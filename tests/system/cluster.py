@@ -94,7 +94,7 @@ class Cluster:
         return f"{node_name(self.folder.validators[number].node_id)}@{LOOPBACK}:{self.p2p_ports[number]}"
 
     @contextmanager
-    def newcomer(self, name: str, *arguments: object) -> Iterator[RunningNode]:
+    def newcomer(self, name: str, *arguments: object, module: str = "chain") -> Iterator[RunningNode]:
         """One more node, in a directory of its own, which knows the genesis file and one peer's address."""
         folder = self.directory / name
         folder.mkdir()
@@ -102,7 +102,7 @@ class Cluster:
         node = start_process(
             folder / DATA_NAME,
             "--genesis", folder / "genesis.json", "--p2p-host", LOOPBACK, "--p2p-port", 0, "--peer", self.peer(0),
-            *arguments,
+            *arguments, module=module,
         )  # fmt: skip
         try:
             wait_for_rpc(node)
