@@ -21,6 +21,9 @@ from chain.development import BLOBS_NAME, GENESIS_NAME, KEYS_NAME, MAKING_NAME, 
 from chain.errors import InvalidInput, LyceumError
 from chain.executor import Chain
 from chain.genesis import Genesis, InvalidGenesis, parse_genesis
+from chain.network.identity import NODE_KEY_NAME
+from chain.network.memory import PEERS_NAME
+from chain.snapshot_files import SNAPSHOTS_NAME
 from chain.store import Store
 from chain.votelog_file import VOTES_NAME, VoteLog
 from consensus import codec, votelog
@@ -31,10 +34,7 @@ log = logging.getLogger("lyceum.node")
 
 BLOB_STORE_NAME = "blobs"
 LOGS_NAME = "logs"
-NODE_KEY_NAME = "node.key"
-PEERS_NAME = "peers.json"
 PEERS_NEW_NAME = "peers.new"  # the same, while it is written: a crash may leave it
-SNAPSHOTS_NAME = "snapshots"
 BESIDE_LEDGER = (
     GENESIS_NAME,
     BLOBS_NAME,

@@ -13,13 +13,13 @@ from pathlib import Path
 from chain.crypto import address_of
 from chain.errors import LyceumError
 from chain.keys import encrypt_key, load_or_make_plain_key, new_key, write_private
+from chain.network.identity import NODE_KEY_NAME
 from chain.votelog_file import VOTES_NAME, begin_vote_log
 
 SECRETS_NAME = "secrets"
 TRAINING_NAME = "training"
 DATA_NAME = "data"
 JOURNAL_NAME = "journal"
-NODE_KEY_NAME = "node.key"
 VALIDATOR, CUSTODIAN, MINER = "validator", "custodian", "miner"
 
 

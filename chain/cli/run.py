@@ -21,9 +21,10 @@ from chain.executor import KEEP_BLOCKS_MIN
 from chain.full_node import FullNode, NodeSettings
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.keys import load_key
+from chain.network.memory import PEERS_NAME
 from chain.network.settings import DEFAULT_PORT, InvalidPeer, NetworkSettings, parse_node, parse_peer
 from chain.node import Committed
-from chain.node_directory import LOGS_NAME, PEERS_NAME, open_directory
+from chain.node_directory import LOGS_NAME, open_directory
 
 log = logging.getLogger("lyceum")
 
