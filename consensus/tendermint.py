@@ -8,7 +8,12 @@ leaves a choice, it is this:
 - a proposal counts from when its block is at hand and judged; of two for one round the first is voted on, while
   either may be locked or decided (lines 36 and 49), as others may have seen only the other;
 - a node without a vote (no member, or told to be silent) takes the same steps without a word;
-- rounds are skipped (line 55) on votes alone.
+- rounds are skipped (line 55) on votes alone;
+- who starts a round precommits nil in the one before, unless it has precommitted there (CometBFT does so as well). The
+  paper's nodes pass on all they have heard, for ever. Ours may crash and forget the votes that led them on, one of a
+  faulty voter among them that nobody else was sent: the others would wait in the old round for a quorum of
+  precommits. This way all correct nodes precommit in every round that one of them has left, and are quorum enough. A
+  nil precommit locks nothing, and who has left a round never helps to decide it afterwards.
 
 Votes and proposals leave here unsigned.
 """

@@ -22,6 +22,7 @@ from consensus.events import (
     ScheduleTimeout,
     SendProposal,
     SendVote,
+    Step,
     TimedOut,
     TimeoutKind,
     ValueBuilt,
@@ -96,6 +97,18 @@ def without_idle_timers(outputs: list[Any]) -> list[Any]:
         if not (idle and output == ("timeout", following.round, TimeoutKind.PREVOTE)):
             kept.append(output)
     return kept
+
+
+def without_late_nil(before: State, after: State, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """Effects less the nil precommit of who starts a round without one in the round before, which the paper lacks."""
+    last = after.round - 1
+    if after.round == before.round or (before.round == last and before.step >= Step.PRECOMMIT):
+        return effects
+    late = SendVote(
+        vote=Vote(height=after.height, round=Round(last), kind=VoteKind.PRECOMMIT, block_id=None, voter=after.me)
+    )
+    assert effects.count(late) == 1
+    return tuple(effect for effect in effects if effect != late)
 
 
 def validators_of(powers: Mapping[str, int]) -> ValidatorSet:
@@ -203,8 +216,9 @@ class Replay:
 
     def _step(self, given: Input) -> None:
         assert self.state is not None
-        self.state, effects = tendermint.step(self.state, given)
-        self._note(effects)
+        before = self.state
+        self.state, effects = tendermint.step(before, given)
+        self._note(without_late_nil(before, self.state, effects))
 
     def _note(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:

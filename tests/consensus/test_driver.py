@@ -364,3 +364,28 @@ def test_no_order_of_inputs_and_restarts_makes_a_node_contradict_itself(
             perform(node.handle(begin()))
         if not (isinstance(item, VoteReceived) and item.vote.voter == me):
             perform(node.handle(item))
+
+
+def test_one_that_a_liar_led_into_a_round_and_that_crashed_leaves_nobody_behind() -> None:
+    """FOUR lies: its precommit reaches THREE alone, which starts round 1, says so, and forgets why."""
+    nodes = {me: driver(me) for me in (ONE, TWO, THREE)}
+    for node in nodes.values():
+        node.handle(begin())
+    said = [action.vote for me in (ONE, TWO) for action in give_up(nodes[me], 0) if isinstance(action, SendVote)]
+    hear(nodes[THREE], *said, *precommits(0, None, FOUR))
+    written = nodes[THREE].handle(TimedOut(kind=TimeoutKind.PRECOMMIT, height=HEIGHT, round=Round(0)))
+    written += nodes[THREE].handle(TimedOut(kind=TimeoutKind.PROPOSE, height=HEIGHT, round=Round(1)))
+    log = votelog.recover(tuple(action.record for action in written if isinstance(action, Persist)))
+    nodes[THREE] = driver(THREE, log=log)
+    again = [action.vote for action in nodes[THREE].handle(begin()) if isinstance(action, SendVote)]
+    for me in (ONE, TWO):
+        timers = [action.kind for action in hear(nodes[me], *said, *again) if isinstance(action, StartTimer)]
+        assert timers == [TimeoutKind.PRECOMMIT]  # which leads to round 1
+
+
+def give_up(node: Driver, round_: int) -> list[Action]:
+    """Nothing comes: nil twice."""
+    fired = [
+        TimedOut(kind=kind, height=HEIGHT, round=Round(round_)) for kind in (TimeoutKind.PROPOSE, TimeoutKind.PREVOTE)
+    ]
+    return [action for given in fired for action in node.handle(given)]

@@ -334,8 +334,15 @@ ROWS = [
         "lines 55-56: votes of a third in a later round begin it",
         state(step=Step.PREVOTE, known=prevotes(2, X, ONE)),
         voted(precommits(2, None, TWO)[0]),
-        [timer(TimeoutKind.PROPOSE, 2)],
+        [precommit(1, None), timer(TimeoutKind.PROPOSE, 2)],
         {"round": 2, "step": Step.PROPOSE},
+    ),
+    Row(
+        "line 55: who has precommitted in the round before starts the next without another word",
+        state(step=Step.PRECOMMIT, known=prevotes(1, X, ONE)),
+        voted(precommits(1, None, TWO)[0]),
+        [timer(TimeoutKind.PROPOSE, 1)],
+        ROUND_1,
     ),
     Row(
         "line 55: two votes of one voter are one",
@@ -372,6 +379,13 @@ ROWS = [
         fired(TimeoutKind.PRECOMMIT, 0),
         [timer(TimeoutKind.PROPOSE, 1)],
         {**ROUND_1, "proposed": False, "prevote_timer": False, "polka_seen": False, "precommit_timer": False},
+    ),
+    Row(
+        "line 67: who has not precommitted yet does so, for nil",
+        state(step=Step.PREVOTE, known=precommits(0, None, ONE, TWO, THREE), precommit_timer=True),
+        fired(TimeoutKind.PRECOMMIT, 0),
+        [precommit(0, None), timer(TimeoutKind.PROPOSE, 1)],
+        {**ROUND_1, "precommit_timer": False},
     ),
     Row(
         "line 67: the last round that there can be has none after it",

@@ -23,7 +23,7 @@ from chain.bodies import Body
 from chain.deliberation import Deliberation
 from chain.learning_state import Update
 from chain.vote_exchange import VoteExchange
-from consensus import rules, votelog, votes
+from consensus import rules, tendermint, votelog, votes
 from consensus.driver import Driver
 from consensus.types import NO_ROUND, Equivocation, ValidatorSet, Vote
 from consensus.votes import Tally, VoteBook
@@ -166,6 +166,11 @@ def _local_nil() -> list[Planting]:
 
 def _rules_with(rule: Any, other: Any) -> tuple[Any, ...]:
     return tuple(other if each is rule else each for each in rules._RULES)
+
+
+def _rounds_left_in_silence() -> list[Planting]:
+    """Who starts a round without having precommitted in the one before does not do so any more, as in the paper."""
+    return [(module, "start_round", rules._begin_round) for module in (rules, tendermint)]
 
 
 def _early_votes_lost() -> list[Planting]:
@@ -333,6 +338,7 @@ FAULTS: Mapping[str, Callable[[], list[Planting]]] = {
     "a vote that comes twice counts twice": _votes_count_twice,
     "there is no lock": _no_lock,
     "the own clock turns down a block proposed again": _local_nil,
+    "a round is left without a precommit": _rounds_left_in_silence,
     "votes that come early are lost": _early_votes_lost,
     "a compact proposal is completed without its root": _unbound_body,
     "catching up takes a commit of too little power": _thin_commits,
