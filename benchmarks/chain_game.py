@@ -18,9 +18,9 @@ from benchmarks.chain_public import PublicTask
 from benchmarks.chain_setup import Draws, Seat, Setting, begin, course_of, divide
 from benchmarks.disguises import DISGUISES
 from benchmarks.strategies import STRATEGIES, Strategy, Vector
-from chain.clock import Phase
-from chain.learning_state import Fate, Round, RoundStatus
-from chain.learning_store import read_custodian
+from chain.operations.clock import Phase
+from chain.operations.learning_state import Fate, Round, RoundStatus
+from chain.operations.learning_store import read_custodian
 from chain.transactions import Transaction
 from learning.commitment import key_commitment
 from learning.datasets import Dataset

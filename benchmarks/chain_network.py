@@ -13,17 +13,17 @@ from chain.crypto import address_of, keccak256, sign
 from chain.development import GENESIS_NAME
 from chain.duties import due
 from chain.executor import Chain, Prepared
-from chain.founding import initial_head
 from chain.genesis import parse_genesis
 from chain.judging import settlement_input
-from chain.learning_state import RoundStatus
-from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import priorities_before
 from chain.node_directory import open_blobs
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import RoundStatus
+from chain.operations.learning_store import read_round, read_spec, read_task, read_tasks
+from chain.operations.tasks import TaskSpec, parse_spec
 from chain.signing import Fields, sign_transaction
 from chain.state import KIND_ACCOUNT, decode_account
-from chain.store import Store
-from chain.tasks import TaskSpec, parse_spec
+from chain.storage.store import Store
 from chain.transactions import Transaction, intrinsic_gas_of
 from chain.types import CONTRACT_ADDRESS, GWEI
 from consensus import codec, votelog

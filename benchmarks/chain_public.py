@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.chain_network import Network
 from benchmarks.strategies import Knowledge, Revealed
 from chain.judging import head_weights
-from chain.learning_state import Opening, Round, TaskState
-from chain.learning_store import read_custodian, read_round, read_task
+from chain.operations.learning_state import Opening, Round, TaskState
+from chain.operations.learning_store import read_custodian, read_round, read_task
 from learning.commitment import Int32Array
 from learning.datasets import Dataset
 from learning.sealing import open_shard, open_update

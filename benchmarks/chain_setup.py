@@ -12,8 +12,8 @@ from chain.crypto import address_of
 from chain.development import BOOTSTRAP_POWER, ROLE_BALANCE
 from chain.genesis import genesis_json
 from chain.network_setup import Course, built_in_course, shards_of
+from chain.operations.tasks import GenesisCustodian, GenesisTask, task_id
 from chain.parameters import Parameters, parameters_from
-from chain.tasks import GenesisCustodian, GenesisTask, task_id
 from learning.datasets import BUILT_IN, PARTS, Dataset, load
 from learning.shards import prepare_shards
 

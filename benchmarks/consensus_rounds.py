@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chain.codec import decode_block
-from chain.store import Store
+from chain.storage.store import Store
 from consensus import codec
 
 

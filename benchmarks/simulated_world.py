@@ -19,8 +19,7 @@ from chain.codec import block_hash, encode_block
 from chain.crypto import address_of, sha256
 from chain.merkle import list_root
 from chain.network.messages import Blocks, Message, NotHeld, encode
-from chain.replica import Replica, ReplicaSettings
-from chain.replica_events import (
+from chain.replication.events import (
     Action,
     Blame,
     Build,
@@ -40,6 +39,7 @@ from chain.replica_events import (
     Tick,
     Tip,
 )
+from chain.replication.replica import Replica, ReplicaSettings
 from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
 from chain.types import EMPTY_BLOOM, GWEI, ZERO_HASH, Block, Header

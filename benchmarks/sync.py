@@ -29,10 +29,10 @@ from chain.codec import decode_block
 from chain.crypto import recover_many
 from chain.executor import Chain
 from chain.genesis import parse_genesis
-from chain.intake import decode_committed
 from chain.network.messages import Blocks
-from chain.statetree import warm
-from chain.store import Store
+from chain.pool.intake import decode_committed
+from chain.storage.statetree import warm
+from chain.storage.store import Store
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.chain_game import Game
 from benchmarks.chain_setup import CHAIN_ID, Seat, Setting
 from chain.crypto import address_of, sha256
-from chain.learning_store import read_task, read_tasks
+from chain.operations.learning_store import read_task, read_tasks
 from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
 from chain.types import GWEI

@@ -12,13 +12,13 @@ from typing import TypeVar
 from benchmarks.load import bodies, presigned
 from chain.crypto import address_of
 from chain.executor import Chain, Prepared
-from chain.intake import Intake
 from chain.keys import load_or_make_plain_key
 from chain.ledger import next_base_fee
-from chain.mempool import Mempool
 from chain.merkle import list_root
 from chain.node_directory import open_directory
-from chain.statetree import warm
+from chain.pool.intake import Intake
+from chain.pool.mempool import Mempool
+from chain.storage.statetree import warm
 from chain.transactions import Transaction, decode, recover_senders
 from chain.transition import environment_of, execute
 from chain.types import ZERO_ADDRESS

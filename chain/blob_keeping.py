@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chain.blobs import BlobStore, InvalidUpload
 from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
-from chain.learning_store import read_spec
 from chain.named_blobs import NamedBlob, head_blob, named_blobs, needed_blobs
 from chain.node import Committed
+from chain.operations.learning_store import read_spec
+from chain.operations.tasks import parse_spec
 from chain.state import View
-from chain.tasks import parse_spec
+from chain.storage.blobs import BlobStore, InvalidUpload
 from chain.threads import workers
 from learning.architecture import Architecture
 from rpc.backend import BlobRefused

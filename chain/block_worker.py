@@ -13,9 +13,9 @@ from chain import contract
 from chain.codec import decode_block
 from chain.errors import LyceumError
 from chain.executor import Chain, Prepared
-from chain.intake import decode_and_recover
 from chain.network.messages import BLOCKS_BYTES_MAX, BLOCKS_MAX, Blocks, NotHeld
-from chain.replica_events import Check, Checked, CommitBlock, Tip
+from chain.pool.intake import decode_and_recover
+from chain.replication.events import Check, Checked, CommitBlock, Tip
 from chain.threads import workers
 from chain.transactions import InvalidTransaction, Transaction
 from chain.transition import InvalidBlock
@@ -196,6 +196,6 @@ def voters_after(chain: Chain) -> ValidatorSet:
 
 
 def priorities_before(height: int, validators: ValidatorSet, epoch_blocks: int) -> proposer.Priorities:
-    """The priorities that the height before left. They start anew in an epoch's first height (see chain/power.py)."""
+    """The priorities that the height before left. They start anew in an epoch's first height (power.py)."""
     first = max(1, height // epoch_blocks * epoch_blocks)
     return proposer.after(validators, height - first)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from chain import committing, opening, registration, settling, slashing, views
 from chain.abi import FUNCTIONS, InvalidCalldata, decode_arguments, function_of
-from chain.attendance import members_on_parent
-from chain.call import CallContext, CallOutcome, Revert, require
-from chain.founding import InvalidFounding, genesis_learning
-from chain.learning_state import Validator
-from chain.learning_store import read_heads, read_members, read_validator, read_validators
+from chain.operations import committing, opening, registration, settling, slashing, views
+from chain.operations.attendance import members_on_parent
+from chain.operations.call import CallContext, CallOutcome, Revert, require
+from chain.operations.founding import InvalidFounding, genesis_learning
+from chain.operations.learning_state import Validator
+from chain.operations.learning_store import read_heads, read_members, read_validator, read_validators
+from chain.operations.power import voters_of as voters_among
+from chain.operations.ticks import begin_block, end_block
 from chain.parameters import Parameters
-from chain.power import voters_of as voters_among
 from chain.state import View, WorkingState
-from chain.ticks import begin_block, end_block
 
 __all__ = [
     "CallContext",

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from chain.crypto import address_of
-from chain.datadir import storage_error
 from chain.genesis import DEVELOPMENT_CHAIN_ID, genesis_json
 from chain.keys import load_or_make_plain_key
 from chain.network_setup import Course, courses, open_task
+from chain.operations.tasks import parse_spec
 from chain.parameters import parameters_from
-from chain.tasks import parse_spec
+from chain.storage.datadir import storage_error
 from chain.types import COIN
 from learning.commitment import blob_root
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chain.abi import encode_call
-from chain.clock import Phase
-from chain.learning_state import Round, RoundStatus, TaskStatus
-from chain.learning_store import (
+from chain.operations.clock import Phase
+from chain.operations.learning_state import Round, RoundStatus, TaskStatus
+from chain.operations.learning_store import (
     acting_member,
     read_members,
     read_round,
@@ -17,8 +17,8 @@ from chain.learning_store import (
     read_validator,
     read_validators,
 )
+from chain.operations.slashing import accused
 from chain.parameters import Parameters
-from chain.slashing import accused
 from chain.state import View
 from consensus.codec import encode_equivocation
 from consensus.types import Equivocation

@@ -10,20 +10,20 @@ from functools import partial
 from typing import Any
 
 from chain.abi import EVENTS
-from chain.blobs import BlobStore
-from chain.datadir import DataDirectoryDamaged
 from chain.errors import LyceumError
 from chain.executor import Chain
-from chain.founding import initial_head
 from chain.history import StateAt, StateNotKept
 from chain.judging import MissingBlobs, head_weights, is_committed, settlement_input
-from chain.learning_state import TaskStatus
-from chain.learning_store import read_round, read_spec, read_task, read_tasks
 from chain.node import Committed
-from chain.opened_shards import opened_shard
-from chain.record_difference import record_difference
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import TaskStatus
+from chain.operations.learning_store import read_round, read_spec, read_task, read_tasks
+from chain.operations.opened_shards import opened_shard
+from chain.operations.record_difference import record_difference
+from chain.operations.tasks import TaskSpec, parse_spec
 from chain.state import View
-from chain.tasks import TaskSpec, parse_spec
+from chain.storage.blobs import BlobStore
+from chain.storage.datadir import DataDirectoryDamaged
 from chain.threads import workers
 from learning.architecture import Architecture
 from learning.commitment import InvalidWeights, weights_bytes

@@ -13,12 +13,12 @@ from chain.genesis import Genesis, genesis_block
 from chain.light_blocks import LightBlock, Members, decode_members, encode_members
 from chain.merkle import Proof
 from chain.parameters import Parameters
-from chain.replay import ReplayedState
-from chain.statetree import HISTORY_DEFAULT, StateTree, Undone
-from chain.store import DataDirectoryDamaged, Store
+from chain.storage.statetree import HISTORY_DEFAULT, StateTree, Undone
+from chain.storage.store import DataDirectoryDamaged, Store
 from chain.transactions import Transaction
 from chain.transition import Execution, apply_block, build_block
 from chain.types import Block, Header
+from chain.verification.replay import ReplayedState
 from chain.vote_signatures import VoteSignatures
 from consensus.codec import decode_commit
 

@@ -7,15 +7,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from chain.admission import Limits
 from chain.blob_keeping import BlobKeeper
 from chain.clock_watch import ClockWatch
 from chain.crypto import recover_many
 from chain.errors import LyceumError
 from chain.evaluations import Evaluations
 from chain.executor import Chain
-from chain.intake import Intake
-from chain.mempool import Mempool
 from chain.network.settings import NetworkSettings
 from chain.networking import Networking
 from chain.node import Node
@@ -26,12 +23,15 @@ from chain.node_directory import (
     remembers_votes,
     take_in_blobs,
 )
+from chain.pool.admission import Limits
+from chain.pool.intake import Intake
+from chain.pool.mempool import Mempool
 from chain.service import Service
-from chain.settlement_gate import SettlementGate
-from chain.statetree import warm
-from chain.sync_progress import progress_of
+from chain.storage.statetree import warm
+from chain.storage.votelog_file import VOTES_NAME
+from chain.sync.settlement_gate import SettlementGate
+from chain.sync.sync_progress import progress_of
 from chain.validator import Validator
-from chain.votelog_file import VOTES_NAME
 from learning.evaluation import self_test
 from rpc.limits import LOCAL_HOSTS, Settings
 from rpc.server import Server

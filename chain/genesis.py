@@ -11,10 +11,10 @@ from typing import Any
 from chain import contract
 from chain.errors import InvalidInput
 from chain.merkle import list_root
+from chain.operations.tasks import GenesisCustodian, GenesisTask, GenesisValidator, canonical_json
 from chain.parameters import Parameters, parameters_from
 from chain.state import WorkingState
-from chain.statetree import StateTree
-from chain.tasks import GenesisCustodian, GenesisTask, GenesisValidator, canonical_json
+from chain.storage.statetree import StateTree
 from chain.transition import validators_hash
 from chain.types import EMPTY_BLOOM, ZERO_ADDRESS, Block, Header
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chain.errors import InvalidInput
-from chain.store import HistoryPruned, Store
+from chain.storage.store import HistoryPruned, Store
 
 
 class StateNotKept(InvalidInput):

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from chain.replica_events import Given, Received
+from chain.replication.events import Given, Received
 
 INPUTS_MAX: Final = 20_000  # beyond, peers' messages are dropped, and exchanged again by Status
 BYTES_MAX: Final = 64 << 20  # of peers' messages; one always fits an inbox without any

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from chain.errors import InvalidInput
-from chain.founding import initial_head
-from chain.learning_state import Opening, RecentUpdate, Round, TaskState, Update
-from chain.learning_store import read_custodian, read_miner, read_round, read_spec, read_task, read_tasks
-from chain.opened_task import OpenedTask, opened
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import Opening, RecentUpdate, Round, TaskState, Update
+from chain.operations.learning_store import read_custodian, read_miner, read_round, read_spec, read_task, read_tasks
+from chain.operations.opened_task import OpenedTask, opened
+from chain.operations.tasks import TaskSpec
 from chain.parameters import Parameters
 from chain.state import View
-from chain.tasks import TaskSpec
 from learning.architecture import Architecture
 from learning.commitment import Int32Array, InvalidWeights, beacon, blob_root, weights_from_bytes, weights_root
 from learning.initial import initial_weights

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from chain.attendance import members_on_parent
 from chain.codec import block_hash
 from chain.errors import InvalidInput
+from chain.operations.attendance import members_on_parent
+from chain.operations.power import voters_of
 from chain.parameters import Parameters
-from chain.power import voters_of
 from chain.state import View
 from chain.types import Header
 from consensus.codec import decode_commit

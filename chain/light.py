@@ -27,9 +27,9 @@ from chain.errors import InvalidInput
 from chain.genesis import Genesis, genesis_block
 from chain.last_commit import InvalidCommit, SignersOf, check_signatures
 from chain.light_blocks import LightBlock, Members
-from chain.replay import ReplayedState
 from chain.transition import validators_hash
 from chain.types import Header
+from chain.verification.replay import ReplayedState
 from consensus.types import Commit, InvalidConsensus, ValidatorSet, Voter
 
 CLOCK_DRIFT_MS = 10_000  # a header may be this far ahead of the verifier's clock

@@ -8,13 +8,13 @@ from typing import Any
 
 from chain.codec import InvalidEncoding, block_hash, decode_header, encode_header
 from chain.last_commit import SignersOf
-from chain.learning_layouts import MINER, ROUND, TASK
-from chain.learning_state import Miner, Round, TaskState
-from chain.learning_store import miner_key, round_key, task_key
 from chain.light import InvalidLight, Trusted, verify_commit
 from chain.light_blocks import LightBlock, Members
 from chain.merkle import PROOF_BYTES_MAX, Proof, decode_proof, verify
-from chain.schema import VALUE_BYTES_MAX
+from chain.operations.learning_layouts import MINER, ROUND, TASK
+from chain.operations.learning_state import Miner, Round, TaskState
+from chain.operations.learning_store import miner_key, round_key, task_key
+from chain.operations.schema import VALUE_BYTES_MAX
 from chain.state import KIND_ACCOUNT, decode_account
 from consensus.codec import decode_commit
 from consensus.types import InvalidConsensus

@@ -14,7 +14,7 @@ from chain.codec import (
     pack,
     unpack,
 )
-from chain.schema import ADDRESS, AMOUNT, array, pair
+from chain.operations.schema import ADDRESS, AMOUNT, array, pair
 from chain.types import Header
 from consensus.codec import COMMIT_BYTES_MAX, VALIDATORS_BYTES_MAX, decode_commit, encode_commit
 from consensus.types import VALIDATORS_MAX, Commit, InvalidConsensus

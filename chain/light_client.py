@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
 from chain.genesis import Genesis
-from chain.learning_state import Miner, Round
 from chain.light import InvalidLight, Trusted, descend, reach, rules_of, trust_block, trust_genesis
 from chain.light_answers import (
     account_key,
@@ -22,6 +21,7 @@ from chain.light_answers import (
     verified_value,
 )
 from chain.light_blocks import LightBlock
+from chain.operations.learning_state import Miner, Round
 from chain.vote_signatures import VoteSignatures
 
 

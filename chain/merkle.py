@@ -2,7 +2,7 @@
 
 The state tree is a binary trie over SHA-256(flat key), bits from the most significant, in which a subtree with one
 leaf is that leaf and an empty one is 32 zero bytes. Inner nodes hash 64 bytes, leaves 65, so neither passes for the
-other. `chain/statetree.py` computes the same roots and proofs incrementally; this file is what it is held equal to.
+other. `chain/storage/statetree.py` computes the same roots and proofs incrementally, and is held equal to this file.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from chain.founding import initial_head
-from chain.learning_state import Fate, RecentUpdate, Round, RoundStatus, TaskState, Update
-from chain.learning_store import read_custodian, read_round, read_spec, read_task, read_tasks
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import Fate, RecentUpdate, Round, RoundStatus, TaskState, Update
+from chain.operations.learning_store import read_custodian, read_round, read_spec, read_task, read_tasks
+from chain.operations.tasks import TaskSpec, parse_spec
 from chain.parameters import Parameters
 from chain.state import View
-from chain.tasks import TaskSpec, parse_spec
 from learning.shards import MANIFEST_ENTRY_BYTES, InvalidShard, decode_manifest
 
 Blobs = Callable[[bytes], bytes | None]  # a root's bytes, None where they are not held

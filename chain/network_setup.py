@@ -13,7 +13,7 @@ import numpy as np
 
 from chain.errors import InvalidInput
 from chain.keys import write_private
-from chain.tasks import GenesisCustodian, GenesisTask, canonical_json, task_id
+from chain.operations.tasks import GenesisCustodian, GenesisTask, canonical_json, task_id
 from learning.architecture import Architecture
 from learning.commitment import blob_root
 from learning.datasets import BUILT_IN, Dataset, InvalidData, Schema, built_in_schema, load, schema_of_csv, shuffled

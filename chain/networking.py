@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from chain.blob_keeping import BlobKeeper
-from chain.blobs import BlobStore
-from chain.intake import Intake
 from chain.network.blobs import BlobExchange
 from chain.network.identity import load_node_key
 from chain.network.messages import GetBlocks, Message
@@ -19,8 +17,10 @@ from chain.network.settings import NetworkSettings
 from chain.network.snapshots import SnapshotServer
 from chain.network.transactions import TransactionGossip
 from chain.node import Committed, Node
-from chain.replica import MESSAGES
-from chain.snapshot_files import SnapshotFiles
+from chain.pool.intake import Intake
+from chain.replication.replica import MESSAGES
+from chain.storage.blobs import BlobStore
+from chain.sync.snapshot_files import SnapshotFiles
 
 
 class Networking:

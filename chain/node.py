@@ -11,14 +11,12 @@ from typing import Any, Final, TypeVar, assert_never
 
 from chain.block_worker import BlockWorker, Outvoted, priorities_before
 from chain.crypto import address_of, keccak256
-from chain.datadir import storage_error
 from chain.executor import Chain, Prepared
 from chain.inbox import Inbox
-from chain.intake import Intake
 from chain.ledger import next_base_fee
 from chain.network.messages import Blocks, Message, NotHeld
-from chain.replica import Replica, ReplicaSettings
-from chain.replica_events import (
+from chain.pool.intake import Intake
+from chain.replication.events import (
     Action,
     Blame,
     Build,
@@ -38,11 +36,13 @@ from chain.replica_events import (
     Stored,
     Tick,
 )
+from chain.replication.replica import Replica, ReplicaSettings
+from chain.storage.datadir import storage_error
+from chain.storage.votelog_file import VoteLog
 from chain.threads import workers
 from chain.transport import Gate, NoTransport, Transport
 from chain.types import Header
 from chain.vote_signatures import sign_vote
-from chain.votelog_file import VoteLog
 from consensus import votelog
 from consensus.actions import Persist, ReplaceLog
 from consensus.events import ReportEquivocation
@@ -90,7 +90,7 @@ class Node:
         transport: Transport | None = None,
         settings: ReplicaSettings | None = None,
     ) -> None:
-        """`remembers` is false for a key whose log may lack votes: it abstains at first (see chain/replica.py)."""
+        """`remembers` is false for a key whose log may lack votes: it abstains at first (abstention.py)."""
         self.chain = chain
         self.intake = intake
         self.address = address_of(key) if key else None

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chain import contract
-from chain.blobs import BlobStore, UploadLimits
 from chain.crypto import address_of
-from chain.datadir import (
-    DataDirectoryDamaged,
-    DataDirectoryForeign,
-    DirectoryLock,
-    prepare_directory,
-    storage_error,
-)
 from chain.development import BLOBS_NAME, GENESIS_NAME, KEYS_NAME, MAKING_NAME, ROLES_NAME, make_development_chain
 from chain.errors import InvalidInput, LyceumError
 from chain.executor import Chain
 from chain.genesis import Genesis, InvalidGenesis, parse_genesis
 from chain.network.identity import NODE_KEY_NAME
 from chain.network.memory import PEERS_NAME
-from chain.snapshot_files import SNAPSHOTS_NAME
-from chain.store import Store
-from chain.votelog_file import VOTES_NAME, VoteLog
+from chain.storage.blobs import BlobStore, UploadLimits
+from chain.storage.datadir import (
+    DataDirectoryDamaged,
+    DataDirectoryForeign,
+    DirectoryLock,
+    prepare_directory,
+    storage_error,
+)
+from chain.storage.store import Store
+from chain.storage.votelog_file import VOTES_NAME, VoteLog
+from chain.sync.snapshot_files import SNAPSHOTS_NAME
 from consensus import codec, votelog
 from consensus.types import Voter
 from learning.commitment import blob_root

@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from chain.blob_keeping import BlobKeeper
-from chain.blobs import BlobStore
 from chain.codec import decode_block, decode_header, decode_receipt, decode_receipts
 from chain.evaluations import Evaluations
 from chain.executor import Chain
 from chain.history import StateAt, StateNotKept
-from chain.intake import Intake, recover_committed
 from chain.light_blocks import LightBlock
-from chain.mempool import Mempool
 from chain.node import Committed, Node
 from chain.parameters import Parameters
-from chain.recent_values import UNKNOWN, RecentValues
+from chain.pool.intake import Intake, recover_committed
+from chain.pool.mempool import Mempool
 from chain.state import View
-from chain.sync_progress import SyncProgress
+from chain.storage.blobs import BlobStore
+from chain.storage.recent_values import UNKNOWN, RecentValues
+from chain.sync.sync_progress import SyncProgress
 from chain.transactions import Transaction, decode, fill_in_sender
 from chain.types import Block, Header, Receipt
 from chain.validator_status import validator_statuses

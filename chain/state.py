@@ -9,7 +9,7 @@ from chain.codec import amount_from_bytes, amount_to_bytes, expect_array, expect
 # Kinds of state, the first byte of a flat key. The rest of the key is the id.
 KIND_ACCOUNT = b"a"  # address -> [nonce, balance]
 KIND_TASK_SPEC = b"t"  # task -> canonical JSON of its specification
-KIND_TASK = b"T"  # task -> its moving parts (see chain/tasks.py)
+KIND_TASK = b"T"  # task -> its moving parts (see chain/operations/tasks.py)
 KIND_ROUND = b"r"  # task, round (u32) -> the round
 KIND_UPDATE = b"u"  # sealed root -> (task, round, place) of the update that committed it last
 KIND_CUSTODIAN = b"c"  # task, address -> custodian

@@ -6,17 +6,17 @@ import asyncio
 import logging
 
 from chain import contract
-from chain.blobs import BlobStore
 from chain.crypto import address_of
 from chain.duties import Duty, due, evidence_due, is_over
 from chain.evaluations import Evaluations
 from chain.executor import Chain
-from chain.intake import Intake
-from chain.learning_store import acting_member, read_validator
 from chain.ledger import next_base_fee
 from chain.node import Committed
-from chain.registration import account_behind, has_registered
+from chain.operations.learning_store import acting_member, read_validator
+from chain.operations.registration import account_behind, has_registered
+from chain.pool.intake import Intake
 from chain.signing import Fields, sign_transaction
+from chain.storage.blobs import BlobStore
 from chain.transactions import GAS_TRANSACTION, intrinsic_gas_of
 from chain.types import COIN, CONTRACT_ADDRESS, GWEI
 from consensus.types import Equivocation

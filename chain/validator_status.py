@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chain.attendance import absences_by_account
 from chain.contract import voters_of
-from chain.learning_store import read_members, read_validator
 from chain.node import priorities_before
+from chain.operations.attendance import absences_by_account
+from chain.operations.learning_store import read_members, read_validator
 from chain.parameters import Parameters
 from chain.state import View
 from consensus.types import ValidatorSet, Voter

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from chain.abi import contract_abi
-from chain.founding import initial_head
-from chain.learning_state import Round, TaskEntry, TaskState
-from chain.learning_store import (
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import Round, TaskEntry, TaskState
+from chain.operations.learning_store import (
     read_custodian,
     read_round,
     read_spec,
@@ -18,8 +18,8 @@ from chain.learning_store import (
     read_tasks,
     read_update_location,
 )
+from chain.operations.tasks import AMOUNT_SETTINGS, SETTINGS, TaskSpec, parse_spec
 from chain.state import View
-from chain.tasks import AMOUNT_SETTINGS, SETTINGS, TaskSpec, parse_spec
 from learning.record import Record
 from rpc import learn_formats as formats
 from rpc.formats import data, quantity

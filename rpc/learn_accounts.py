@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from chain.learning_state import Round, TaskEntry
-from chain.learning_store import read_members, read_miner, read_task, read_tasks, read_validator
+from chain.operations.learning_state import Round, TaskEntry
+from chain.operations.learning_store import read_members, read_miner, read_task, read_tasks, read_validator
 from learning.record import Record
 from rpc import learn_formats as formats
 from rpc.formats import data, quantity

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from chain.abi import EVENTS, InvalidCalldata, decode_event
-from chain.clock import Clock
-from chain.learning_state import Custodian, Fate, Opening, Round, TaskState, Update
+from chain.operations.clock import Clock
+from chain.operations.learning_state import Custodian, Fate, Opening, Round, TaskState, Update
 from chain.types import CONTRACT_ADDRESS, Log
 from learning.record import Record
 from rpc.formats import data, quantity

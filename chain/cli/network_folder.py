@@ -14,7 +14,7 @@ from chain.crypto import address_of
 from chain.errors import LyceumError
 from chain.keys import encrypt_key, load_or_make_plain_key, new_key, write_private
 from chain.network.identity import NODE_KEY_NAME
-from chain.votelog_file import VOTES_NAME, begin_vote_log
+from chain.storage.votelog_file import VOTES_NAME, begin_vote_log
 
 SECRETS_NAME = "secrets"
 TRAINING_NAME = "training"

@@ -11,7 +11,7 @@ from chain.network.identity import load_node_key
 from chain.network.network import Network
 from chain.network.settings import NetworkSettings
 from chain.node_directory import Directory
-from chain.snapshot_sync import SnapshotSync, Trust
+from chain.sync.snapshot_sync import SnapshotSync, Trust
 
 log = logging.getLogger("lyceum.snapshots")
 

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from chain.cli.amounts import in_coins
 from chain.cli.status_view import RoundLine, Snapshot, TaskLine, UpdateLine
-from chain.clock import Phase
-from chain.learning_state import Fate, RoundStatus
+from chain.operations.clock import Phase
+from chain.operations.learning_state import Fate, RoundStatus
 from chain.version import VERSION
 
 NAT = 1 << 20

@@ -7,19 +7,19 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from chain.clock import Clock, Phase
 from chain.crypto import address_of, checksum_address
 from chain.development import RoleKeys
 from chain.errors import LyceumError
 from chain.full_node import FullNode
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.keys import load_plain_key
-from chain.learning_state import Fate, Round, RoundStatus, TaskEntry, TaskStatus
-from chain.learning_store import read_round, read_spec, read_tasks
 from chain.node import Committed
+from chain.operations.clock import Clock, Phase
+from chain.operations.learning_state import Fate, Round, RoundStatus, TaskEntry, TaskStatus
+from chain.operations.learning_store import read_round, read_spec, read_tasks
+from chain.operations.tasks import parse_spec
 from chain.state import View
-from chain.sync_progress import Progress
-from chain.tasks import parse_spec
+from chain.sync.sync_progress import Progress
 from learning.record import Record
 
 ROUNDS_MAX = 32

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chain.cli.main import UsageError
 from chain.cli.options import add_data_dir
-from chain.datadir import storage_error
+from chain.storage.datadir import storage_error
 
 if TYPE_CHECKING:
     from chain.genesis import Genesis
@@ -27,13 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import json
 
-    from chain.datadir import prepare_directory
     from chain.development import GENESIS_NAME
     from chain.node_directory import open_blobs
-    from chain.store import Store
-    from chain.verification import Verifier
-    from chain.verification_votes import verify_vote_log
-    from chain.votelog_file import VOTES_NAME
+    from chain.storage.datadir import prepare_directory
+    from chain.storage.store import Store
+    from chain.storage.votelog_file import VOTES_NAME
+    from chain.verification.history import Verifier
+    from chain.verification.votes import verify_vote_log
 
     if not 1 <= arguments.threads <= 64:
         raise UsageError(f"--threads {arguments.threads} must be from 1 to 64")
@@ -87,7 +87,7 @@ def read_genesis(path: Path) -> Genesis:
     """The genesis file in the directory. Raises Different at height 0, StorageFailed."""
     from chain.errors import InvalidInput
     from chain.genesis import parse_genesis
-    from chain.replay import Different
+    from chain.verification.replay import Different
 
     try:
         return parse_genesis(path.read_bytes())

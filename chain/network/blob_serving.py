@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from chain.blobs import BlobStore
 from chain.errors import LyceumError
 from chain.network.messages import BlobChunk, GetBlobChunk, Message, NotHeld
 from chain.network.ports import Network, Peer
+from chain.storage.blobs import BlobStore
 from chain.threads import workers
 from learning.architecture import Architecture
 from learning.commitment import (

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.blob_keeping import BlobKeeper
-from chain.blobs import BlobStore
 from chain.network.blob_pull import Piece, Verdict
 from chain.network.blob_pulls import BACKOFF_MAX_S, Pulls
 from chain.network.blob_serving import BlobServer
@@ -16,6 +15,7 @@ from chain.network.messages import HAVE_BLOBS_MAX, BlobChunk, GetBlobChunk, Have
 from chain.network.peer import PeerGone, RequestTimedOut
 from chain.network.ports import BLAME_LIED, BLAME_SLOW, Network, Peer, pause_s
 from chain.network.recent_hashes import RecentHashes
+from chain.storage.blobs import BlobStore
 
 log = logging.getLogger("lyceum.blobs")
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from chain.crypto import Signature, address_of, recover_sender, sha256, sign
 from chain.errors import InvalidInput, LyceumError
 from chain.network.messages import HOST_BYTES_MAX, PORT_MAX
-from chain.schema import ADDRESS, HASH, UINT, Layout, blob, fixed
+from chain.operations.schema import ADDRESS, HASH, UINT, Layout, blob, fixed
 
 PROTOCOL_VERSION: Final = 1
 MESSAGE_BYTES_MAX: Final = 1 << 10

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from chain.codec import BLOCK_BYTES_MAX, HEADER_BYTES_MAX
 from chain.errors import InvalidInput
 from chain.light_blocks import LIGHT_BLOCK_BYTES_MAX
-from chain.schema import HASH, UINT, Layout, array, blob, fixed, pair
+from chain.operations.schema import HASH, UINT, Layout, array, blob, fixed, pair
 from chain.transactions import TRANSACTION_BYTES_MAX
 from consensus.codec import COMMIT_BYTES_MAX, PROPOSAL_BYTES_MAX, VOTE_BYTES_MAX
 from learning.commitment import CHUNK_BYTES
@@ -336,7 +336,7 @@ class SnapshotBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetSnapshotChunk:
-    """Asks for the chunk (chain/snapshot.py) of a snapshot whose place holds `start`."""
+    """Asks for the chunk (chain/sync/snapshot.py) of a snapshot whose place holds `start`."""
 
     id: int
     height: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from chain.datadir import StorageFailed
 from chain.executor import Chain
 from chain.light_blocks import encode_light_block
 from chain.network.messages import (
@@ -24,8 +23,9 @@ from chain.network.messages import (
 from chain.network.network import Network
 from chain.network.peer import Peer
 from chain.node import Committed
-from chain.snapshot import BITS_MAX
-from chain.snapshot_files import NoSnapshot, SnapshotFiles
+from chain.storage.datadir import StorageFailed
+from chain.sync.snapshot import BITS_MAX
+from chain.sync.snapshot_files import NoSnapshot, SnapshotFiles
 from chain.threads import workers
 
 log = logging.getLogger("lyceum.snapshots")

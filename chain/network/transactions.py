@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chain.crypto import keccak256
-from chain.intake import Intake, Outcome
 from chain.network.messages import (
     TRANSACTIONS_BYTES_MAX,
     TRANSACTIONS_MAX,
@@ -30,6 +29,7 @@ from chain.network.ports import (
     pause_s,
 )
 from chain.network.recent_hashes import RecentHashes
+from chain.pool.intake import Intake, Outcome
 from chain.transactions import TRANSACTION_BYTES_MAX, InvalidTransaction, Transaction
 
 BATCH_S: Final = 0.025  # what enters within it is told in one frame

@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chain.datadir import storage_error
 from chain.errors import LyceumError
+from chain.storage.datadir import storage_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.clock import Clock
 from chain.errors import LyceumError
+from chain.operations.clock import Clock
+from chain.operations.tasks import canonical_json
 from chain.roles.client import NodeClient
-from chain.tasks import canonical_json
 from learning.architecture import Architecture
 from learning.commitment import blob_root, weights_from_bytes, weights_root
 from learning.datasets import Dataset, Schema

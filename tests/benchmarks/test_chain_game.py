@@ -16,9 +16,9 @@ from chain.development import GENESIS_NAME
 from chain.genesis import parse_genesis
 from chain.node_directory import open_blobs
 from chain.parameters import Parameters
-from chain.store import Store
+from chain.storage.store import Store
 from chain.types import COIN
-from chain.verification import Verifier
+from chain.verification.history import Verifier
 from rpc.learn_formats import FATE_REASONS, name_of
 from tests.benchmarks.games import alone, beside
 

@@ -10,17 +10,17 @@ from chain import merkle
 from chain.abi import encode_call
 from chain.crypto import address_of, sha256
 from chain.genesis import Genesis, genesis_block, genesis_json, parse_genesis
-from chain.learning_store import read_task
+from chain.operations.learning_store import read_task
+from chain.operations.tasks import GenesisCustodian, GenesisTask, task_id
 from chain.signing import Fields, sign_transaction
 from chain.state import KIND_ACCOUNT, decode_account
-from chain.tasks import GenesisCustodian, GenesisTask, task_id
 from chain.transactions import Transaction
 from chain.transition import Built, Execution, apply_block, build_block
 from chain.types import COIN, CONTRACT_ADDRESS, GWEI, Block, Header
 from chain.vote_signatures import VoteSignatures
 from tests.chain.commits import last_commit
-from tests.chain.learning_world import CHAIN_ID, CUSTODIANS, SHARDS, prepared, spec_json
-from tests.chain.learning_world import root as root_named
+from tests.chain.operations.learning_world import CHAIN_ID, CUSTODIANS, SHARDS, prepared, spec_json
+from tests.chain.operations.learning_world import root as root_named
 
 KEYS = tuple(sha256(b"account %d" % number) for number in range(4))
 ADDRESSES = tuple(address_of(key) for key in KEYS)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-from chain.store import Store
+from chain.storage.store import Store
 
 KEYS = 40
 

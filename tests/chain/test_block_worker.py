@@ -13,8 +13,8 @@ from chain.block_worker import BlockWorker, tip_of
 from chain.crypto import sha256
 from chain.executor import Chain
 from chain.genesis import genesis_block
-from chain.replica_events import CommitBlock
-from chain.store import Store
+from chain.replication.events import CommitBlock
+from chain.storage.store import Store
 from chain.types import Block
 from consensus.types import BlockId
 from tests.chain.commits import commit_of

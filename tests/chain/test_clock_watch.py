@@ -9,7 +9,7 @@ import pytest
 from chain.clock_watch import BLOCKS, ClockWatch
 from chain.executor import Chain, Prepared
 from chain.node import Committed
-from chain.store import Store
+from chain.storage.store import Store
 from tests.chain.ledger_world import PROPOSER, network
 
 GENESIS = network()

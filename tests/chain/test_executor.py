@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from chain.codec import decode_block, decode_receipts
 from chain.executor import PREPARED_BLOCKS_MAX, Chain, Prepared
 from chain.history import StateAt
-from chain.leveldb import Database, Kind
 from chain.merkle import verify
 from chain.state import KIND_ACCOUNT, encode_account
-from chain.store import DataDirectoryDamaged, Store
+from chain.storage.leveldb import Database, Kind
+from chain.storage.store import DataDirectoryDamaged, Store
 from chain.transactions import Transaction, decode_with_sender
 from chain.transition import InvalidBlock
 from chain.types import COIN

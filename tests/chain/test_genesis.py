@@ -10,10 +10,10 @@ from chain.codec import decode_block, encode_block
 from chain.errors import InvalidInput
 from chain.genesis import InvalidGenesis, genesis_block, genesis_json, parse_genesis
 from chain.parameters import PARAMETER_NAMES
-from chain.replay import ReplayedState
-from chain.statetree import StateTree
+from chain.storage.statetree import StateTree
 from chain.transition import build_block
 from chain.types import COIN
+from chain.verification.replay import ReplayedState
 
 VALIDATOR = b"v" * 20
 

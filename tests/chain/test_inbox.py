@@ -2,7 +2,7 @@
 
 from chain.inbox import BYTES_MAX, Inbox
 from chain.network.messages import Votes, WholeProposal
-from chain.replica_events import Received, Tick
+from chain.replication.events import Received, Tick
 
 
 def large() -> Received:

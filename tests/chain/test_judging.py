@@ -8,8 +8,8 @@ import pytest
 
 from chain.judging import MissingBlobs, live_blobs, settlement_input
 from learning.record import CustodianFate
-from tests.chain.learning_play import judge, play_round, play_round_from, settle_round
-from tests.chain.learning_world import (
+from tests.chain.operations.learning_play import judge, play_round, play_round_from, settle_round
+from tests.chain.operations.learning_world import (
     CUSTODIANS,
     MINERS,
     SHARDS,

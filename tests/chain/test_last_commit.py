@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from chain.attendance import commits_counted, members_on_parent
 from chain.codec import block_hash
 from chain.contract import voters_of, voters_on_parent
 from chain.crypto import address_of, sha256
+from chain.operations.attendance import commits_counted, members_on_parent
+from chain.operations.voter_store import read_absences
 from chain.parameters import Parameters
 from chain.transition import InvalidBlock
 from chain.types import COIN, Header
 from chain.vote_signatures import REMEMBERED_MAX, VoteSignatures, sign_vote
-from chain.voter_store import read_absences
 from consensus.codec import encode_commit
 from consensus.types import BlockId, Commit, Height
 from tests.chain.commits import commit_of, with_signature

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chain.learning_state import RoundStatus
 from chain.named_blobs import NamedBlob, named_blobs, needed_blobs
+from chain.operations.learning_state import RoundStatus
 from learning.commitment import blob_root
-from tests.chain.learning_play import play_round, play_round_from, settle_round
-from tests.chain.learning_rounds import committed, held, judged, opening
-from tests.chain.learning_world import ARCHITECTURE, BOND, CUSTODIANS, MINERS, SHARDS, World, make_world
+from tests.chain.operations.learning_play import play_round, play_round_from, settle_round
+from tests.chain.operations.learning_rounds import committed, held, judged, opening
+from tests.chain.operations.learning_world import ARCHITECTURE, BOND, CUSTODIANS, MINERS, SHARDS, World, make_world
 
 
 def named(world: World, complete: frozenset[bytes] = frozenset()) -> list[NamedBlob]:

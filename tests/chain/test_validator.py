@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from chain.abi import EVENTS, encode_call
-from chain.blobs import BlobStore, UploadLimits
 from chain.crypto import address_of, sha256
 from chain.evaluations import Evaluations
 from chain.executor import Chain, Prepared
-from chain.intake import Intake
-from chain.learning_store import read_validator
 from chain.ledger import next_base_fee
-from chain.mempool import Mempool
 from chain.node import Committed
+from chain.operations.learning_store import read_validator
+from chain.pool.intake import Intake
+from chain.pool.mempool import Mempool
 from chain.signing import Fields, sign_transaction
-from chain.store import Store
+from chain.storage.blobs import BlobStore, UploadLimits
+from chain.storage.store import Store
 from chain.types import COIN, CONTRACT_ADDRESS, GWEI
 from chain.validator import Validator
 from chain.vote_signatures import sign_vote

@@ -14,16 +14,16 @@ import orjson
 import uvloop
 
 from chain.abi import encode_call
-from chain.clock import Clock
 from chain.crypto import address_of
 from chain.development import RoleKeys, make_development_chain
 from chain.executor import Prepared
 from chain.full_node import FullNode, NodeSettings
 from chain.keys import load_or_make_plain_key
-from chain.learning_store import read_tasks
 from chain.ledger import next_base_fee
 from chain.node import Committed
 from chain.node_directory import open_directory
+from chain.operations.clock import Clock
+from chain.operations.learning_store import read_tasks
 from chain.signing import Fields, sign_transaction
 from chain.transactions import Transaction
 from chain.types import CONTRACT_ADDRESS, GWEI

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from web3 import HTTPProvider, Web3
 
-from chain.clock import Phase
 from chain.keys import load_or_make_plain_key
+from chain.operations.clock import Phase
 from chain.roles.client import Account, NodeClient
 from chain.roles.custodian import Custodian, read_custodies
 from chain.roles.journal import Journal

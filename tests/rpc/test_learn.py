@@ -124,7 +124,7 @@ def test_the_head_is_a_blob_whose_root_is_the_task_s(taught: LiveChain, task: st
     content = taught.get(f"/blobs/{head['root']}")[1]
     assert len(content) == int(head["bytes"], 16)
     spec = taught.call("learn_task", task)["specification"]
-    from chain.tasks import canonical_json, parse_spec
+    from chain.operations.tasks import canonical_json, parse_spec
 
     architecture = parse_spec(canonical_json(spec), taught.node.chain.parameters).architecture
     weights = weights_from_bytes(content, architecture.parameters)

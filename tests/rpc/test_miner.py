@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chain.mempool import Mempool
+from chain.pool.mempool import Mempool
 from chain.roles.client import Account, NodeClient
 from chain.roles.journal import Journal
 from chain.roles.miner import Course, TaskMiner

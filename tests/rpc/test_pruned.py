@@ -16,7 +16,7 @@ from chain.node_directory import Directory
 from chain.roles.client import NodeClient, NodeError
 from rpc.jsonrpc import PRUNED_HISTORY
 from tests.chain.ledger_world import ADDRESSES
-from tests.chain.snapshot_world import GENESIS, follow, grow, open_chain, take
+from tests.chain.sync.snapshot_world import GENESIS, follow, grow, open_chain, take
 
 BEGIN, TIP = 6, 12
 OLD, FIRST = hex(BEGIN - 1), hex(BEGIN)

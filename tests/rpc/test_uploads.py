@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from chain.blob_keeping import UPLOAD_CYCLES
-from chain.clock import Phase
+from chain.operations.clock import Phase
 from tests.rpc.live import LiveChain
 
 COMMITTED_BYTES = 1000  # what `LiveChain.commit_update` says

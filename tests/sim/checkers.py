@@ -13,7 +13,7 @@ from typing import Any
 from chain.codec import block_hash, decode_header
 from chain.crypto import keccak256
 from chain.genesis import Genesis
-from chain.statetree import StateTree
+from chain.storage.statetree import StateTree
 from consensus.rules import State
 from consensus.types import BlockId, Commit, Equivocation, Proposal, Vote, VoteKind
 from consensus.votelog import ProposalRecord, VoteRecord, encode_record

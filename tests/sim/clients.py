@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chain.abi import encode_call
-from chain.clock import Clock
 from chain.crypto import address_of
 from chain.judging import head_weights
-from chain.learning_state import RoundStatus
-from chain.learning_store import read_custodian, read_round, read_task, read_tasks
-from chain.tasks import parse_spec
+from chain.operations.clock import Clock
+from chain.operations.learning_state import RoundStatus
+from chain.operations.learning_store import read_custodian, read_round, read_task, read_tasks
+from chain.operations.tasks import parse_spec
 from chain.types import COIN
 from learning.commitment import blob_root, key_commitment
 from learning.sealing import seal_update

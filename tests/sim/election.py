@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chain.genesis import Genesis
-from chain.learning_store import read_holders, read_validator
+from chain.operations.learning_store import read_holders, read_validator
 
 if TYPE_CHECKING:
     from tests.sim.observer import Observer

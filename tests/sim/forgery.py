@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from chain.codec import block_hash, decode_block, encode_block
 from chain.merkle import list_root
 from chain.network.messages import Blocks
-from chain.replica_events import SendBlocks
+from chain.replication.events import SendBlocks
 from chain.types import Block
 from consensus import codec
 from consensus.codec import InvalidEncoding

@@ -9,11 +9,11 @@ from chain.executor import Chain
 from chain.genesis import Genesis
 from chain.history import StateAt
 from chain.judging import MissingBlobs, is_committed, settlement_input
-from chain.learning_state import Fate, RoundStatus
-from chain.learning_store import read_round, read_task, read_tasks
 from chain.ledger import next_base_fee
-from chain.mempool import Mempool
-from chain.record_difference import record_difference
+from chain.operations.learning_state import Fate, RoundStatus
+from chain.operations.learning_store import read_round, read_task, read_tasks
+from chain.operations.record_difference import record_difference
+from chain.pool.mempool import Mempool
 from chain.state import KIND_ACCOUNT, View, decode_account
 from chain.transactions import Transaction
 from learning.commitment import blob_root

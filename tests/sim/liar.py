@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from chain.codec import block_hash
 from chain.network.messages import CompactProposal, Message, ProposalTransactions, Status, Votes, WholeProposal
-from chain.replica_events import Action, Blame, Build, Built, Given, Send, SendBlocks, Stop
+from chain.replication.events import Action, Blame, Build, Built, Given, Send, SendBlocks, Stop
 from consensus import codec, votelog
 from consensus.actions import Persist, ReplaceLog
 from consensus.events import ReportEquivocation

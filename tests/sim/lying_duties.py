@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chain.abi import encode_call
-from chain.learning_state import Round, RoundStatus
-from chain.learning_store import read_round, read_task
+from chain.operations.learning_state import Round, RoundStatus
+from chain.operations.learning_store import read_round, read_task
 from consensus.codec import vote_fields
 from consensus.types import Vote, pack
 from learning.commitment import attestation_digest, record_hash

@@ -13,8 +13,7 @@ from chain.errors import InvalidInput
 from chain.executor import Prepared
 from chain.network.messages import BLOCKS_BYTES_MAX, BLOCKS_MAX, Blocks, CompactProposal, NotHeld, Votes, WholeProposal
 from chain.node import priorities_before
-from chain.replica import Replica
-from chain.replica_events import (
+from chain.replication.events import (
     BLAME_FATAL,
     Action,
     Blame,
@@ -37,6 +36,7 @@ from chain.replica_events import (
     Tick,
     Tip,
 )
+from chain.replication.replica import Replica
 from chain.transactions import Transaction
 from consensus import codec, votelog
 from consensus.actions import Persist, ReplaceLog

@@ -11,14 +11,14 @@ from chain import contract
 from chain.abi import EVENTS, decode_event
 from chain.codec import block_hash, decode_block
 from chain.executor import Chain, Prepared
-from chain.founding import initial_head
 from chain.genesis import Genesis
 from chain.judging import settlement_input
-from chain.learning_state import RoundStatus
-from chain.learning_store import read_round, read_supply, read_task, read_validator
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import RoundStatus
+from chain.operations.learning_store import read_round, read_supply, read_task, read_validator
+from chain.operations.treasury import held_for_others
 from chain.state import KIND_ACCOUNT, decode_account
 from chain.transition import InvalidBlock, validators_hash
-from chain.treasury import held_for_others
 from chain.types import CONTRACT_ADDRESS
 from consensus.codec import decode_commit
 from consensus.types import BlockId

@@ -11,18 +11,14 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-import chain.attendance
-import chain.catchup
-import chain.replica
-import chain.settling
-import chain.ticks
-import chain.treasury
 from chain import judging as chain_judging
-from chain.abstention import Abstention
-from chain.bodies import Body
-from chain.deliberation import Deliberation
-from chain.learning_state import Update
-from chain.vote_exchange import VoteExchange
+from chain.operations import attendance, settling, slashing, ticks, treasury
+from chain.operations.learning_state import Update
+from chain.replication import catchup, replica, vote_exchange
+from chain.replication.abstention import Abstention
+from chain.replication.bodies import Body
+from chain.replication.deliberation import Deliberation
+from chain.replication.vote_exchange import VoteExchange
 from consensus import rules, tendermint, votelog, votes
 from consensus.driver import Driver
 from consensus.types import NO_ROUND, Equivocation, ValidatorSet, Vote
@@ -129,7 +125,7 @@ def _votes_count_twice() -> list[Planting]:
     def unfiltered(vote: Vote, state: Any) -> bool:
         return False
 
-    return [(votes, "_add_other", twice), (chain.vote_exchange, "_is_counted", unfiltered)]
+    return [(votes, "_add_other", twice), (vote_exchange, "_is_counted", unfiltered)]
 
 
 def _no_lock() -> list[Planting]:
@@ -182,7 +178,7 @@ def _early_votes_lost() -> list[Planting]:
 
     return [
         (VoteExchange, "start_height", forgetful),
-        (chain.vote_exchange, "_is_counted", lambda vote, state: True),
+        (vote_exchange, "_is_counted", lambda vote, state: True),
     ]
 
 
@@ -207,9 +203,9 @@ def _thin_commits() -> list[Planting]:
     def careless(commit: Any, validators: ValidatorSet, genesis: bytes, recover: Any) -> None:
         signed = [(vote.sign_bytes(genesis), vote.signature) for vote in commit.votes()]
         if recover(signed) != [vote.voter for vote in commit.votes()]:
-            raise chain.catchup.InvalidCommit("a wrong signature")
+            raise catchup.InvalidCommit("a wrong signature")
 
-    return [(chain.replica, "require_commit", careless)]
+    return [(replica, "require_commit", careless)]
 
 
 def _unsigned_commits() -> list[Planting]:
@@ -217,9 +213,9 @@ def _unsigned_commits() -> list[Planting]:
 
     def careless(commit: Any, validators: ValidatorSet, genesis: bytes, recover: Any) -> None:
         if not validators.is_quorum(commit.power(validators)):
-            raise chain.catchup.InvalidCommit("no two thirds")
+            raise catchup.InvalidCommit("no two thirds")
 
-    return [(chain.replica, "require_commit", careless)]
+    return [(replica, "require_commit", careless)]
 
 
 def _commits_of_old_set() -> list[Planting]:
@@ -236,7 +232,7 @@ def _commits_of_old_set() -> list[Planting]:
 
 
 def _late_epoch() -> list[Planting]:
-    return [(chain.ticks, "is_last_of_epoch", lambda height, parameters: height % parameters.epoch_blocks == 0)]
+    return [(ticks, "is_last_of_epoch", lambda height, parameters: height % parameters.epoch_blocks == 0)]
 
 
 def _late_rotation() -> list[Planting]:
@@ -250,15 +246,15 @@ def _late_rotation() -> list[Planting]:
 
 def _absent_parent() -> list[Planting]:
     """Who signed is counted as absent."""
-    count = chain.attendance.count_absences
+    count = attendance.count_absences
 
     def inverted(state: Any, height: int, parameters: Any, signers: Any) -> None:
-        from chain.learning_store import read_members
+        from chain.operations.learning_store import read_members
 
         others = {member.vote_address for member in read_members(state)} - set(signers)
         count(state, height, parameters, others)
 
-    return [(chain.ticks, "count_absences", inverted)]
+    return [(ticks, "count_absences", inverted)]
 
 
 # ------------------------------------------------------------------------------------------ evidence and learning
@@ -270,9 +266,7 @@ def _same_vote_twice() -> list[Planting]:
 
 
 def _unsigned_evidence() -> list[Planting]:
-    import chain.slashing
-
-    return [(chain.slashing, "_require_signed", lambda vote, genesis_hash: None)]
+    return [(slashing, "_require_signed", lambda vote, genesis_hash: None)]
 
 
 def _unit_lost() -> list[Planting]:
@@ -281,20 +275,20 @@ def _unit_lost() -> list[Planting]:
     def share(state: Any, fees: int, matching: Any) -> None:
         total = sum(power for _, power in matching)
         for account, power in matching:
-            chain.treasury.release(state, account, fees * power // total)
+            treasury.release(state, account, fees * power // total)
 
-    return [(chain.settling, "_share_fees", share)]
+    return [(settling, "_share_fees", share)]
 
 
 def _unit_minted() -> list[Planting]:
     """A reward is rounded up in the account and down in the books."""
-    mint = chain.treasury.mint
+    mint = treasury.mint
 
     def generous(state: Any, account: bytes, amount: int) -> None:
         mint(state, account, amount)
         state.account(account).balance += 1
 
-    return [(chain.settling, "mint", generous)]
+    return [(settling, "mint", generous)]
 
 
 def _order_of_arrival() -> list[Planting]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chain.crypto import keccak256
-from chain.replica import Replica, ReplicaSettings
+from chain.replication.replica import Replica, ReplicaSettings
 from consensus.rules import State
 from consensus.timeouts import PaceSettings
 from consensus.votelog import Recovered

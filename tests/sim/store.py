@@ -1,4 +1,4 @@
-"""Home of the simulated ledger on disk: what chain/store.py promises, in memory, with a crash that undoes what it may.
+"""Home of the simulated ledger on disk: what chain/storage/store.py promises, in memory, with a crash that undoes what it may.
 
 A block is one atomic batch: after a crash it is there whole or not at all, and a synced one is always there.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chain.datadir import HistoryPruned
+from chain.storage.datadir import HistoryPruned
 
 _NO_META: Mapping[str, bytes] = {}
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from chain.genesis import Genesis, genesis_json, parse_genesis
-from chain.tasks import GenesisCustodian, GenesisTask, canonical_json, task_id
+from chain.operations.tasks import GenesisCustodian, GenesisTask, canonical_json, task_id
 from chain.types import COIN
 from learning.architecture import PARAMETER_MAX, Architecture
 from learning.commitment import Int32Array, Int64Array, blob_root

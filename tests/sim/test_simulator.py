@@ -15,6 +15,7 @@ SEEDS_TO_FIND = 60
 SOUGHT_LONGER = {
     "a key without its log does not abstain",
     "a key without its log abstains too shortly",
+    "a round is left without a precommit",
     "the lock is forgotten on restart",
     "there is no lock",
     "the own clock turns down a block proposed again",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chain.abi import encode_call
 from chain.duties import due, evidence_due, is_over
-from chain.learning_store import read_validator
+from chain.operations.learning_store import read_validator
 from consensus.types import Equivocation
 from tests.sim import task
 from tests.sim.clients import Client, Wish

@@ -10,9 +10,9 @@ from typing import Any
 
 import plyvel
 
-from chain.datadir import LEDGER_NAME
-from chain.leveldb import Kind
 from chain.node_directory import BLOB_STORE_NAME
+from chain.storage.datadir import LEDGER_NAME
+from chain.storage.leveldb import Kind
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from chain.crypto import address_of
 from chain.development import DEVELOPMENT_ACCOUNTS, GENESIS_NAME, ROLES_NAME, RoleKeys, make_development_chain
 from chain.genesis import DEVELOPMENT_CHAIN_ID
 from chain.keys import load_key
+from chain.operations.tasks import canonical_json
 from chain.signing import Fields, sign_transaction
-from chain.tasks import canonical_json
 from chain.types import GWEI
 from tests.system.processes import ROOT, RunningNode, clean_environment, command
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from chain.abstention import Abstention
 from chain.cli.main import main
+from chain.replication.abstention import Abstention
 from consensus.driver import Driver
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ import pytest
 from chain import evaluations
 from chain.cli.main import main
 from chain.codec import decode_block
-from chain.datadir import DataDirectoryDamaged
 from chain.development import BLOBS_NAME, GENESIS_NAME
 from chain.evaluations import Evaluations, SettledOtherwise
 from chain.executor import Chain
 from chain.genesis import parse_genesis
-from chain.intake import decode_committed
-from chain.learning_store import read_round, read_task, read_tasks
 from chain.node import Committed
 from chain.node_directory import open_blobs, take_in_blobs
-from chain.store import Store
+from chain.operations.learning_store import read_round, read_task, read_tasks
+from chain.pool.intake import decode_committed
+from chain.storage.datadir import DataDirectoryDamaged
+from chain.storage.store import Store
 from learning.backends import Int32Array, Int64Array, UInt8Array
 from learning.evaluation import Evaluator
 from tests.system.damage import blob_path, flip_in_file
@@ -170,7 +170,7 @@ def test_a_node_that_computes_another_record_stops_and_names_the_field(
 def test_verify_on_a_machine_that_computes_wrongly_names_the_field_of_the_record(
     short_chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("chain.verification_learning.Evaluator", WrongInOneBit)
+    monkeypatch.setattr("chain.verification.learning.Evaluator", WrongInOneBit)
     assert main(["verify", "--data-dir", str(short_chain)]) == 1
     told = r".*: height \d+: settlement of round \d+ of task 0x[0-9a-f]{64}: loss_[a-z]+: settled is \d+, computed"
     assert re.match(told, capsys.readouterr().err)

@@ -19,8 +19,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chain.leveldb import Kind
-from chain.votelog_file import VOTES_NAME
+from chain.storage.leveldb import Kind
+from chain.storage.votelog_file import VOTES_NAME
 from consensus.types import VoteKind
 from consensus.votelog import (
     BATCH_MAGIC,

@@ -16,10 +16,10 @@ from chain.cli.main import main
 from chain.codec import block_hash, decode_block, encode_block, encode_header
 from chain.crypto import address_of, keccak256, sign
 from chain.development import GENESIS_NAME
-from chain.founding import initial_head
 from chain.genesis import parse_genesis
-from chain.learning_state import RoundStatus
-from chain.learning_store import (
+from chain.operations.founding import initial_head
+from chain.operations.learning_state import RoundStatus
+from chain.operations.learning_store import (
     custodian_key,
     read_custodian,
     read_round,
@@ -29,12 +29,12 @@ from chain.learning_store import (
     round_key,
     task_key,
 )
-from chain.leveldb import Kind
+from chain.operations.tasks import parse_spec
 from chain.parameters import Parameters
 from chain.state import KIND_ACCOUNT
-from chain.store import Store
-from chain.tasks import parse_spec
-from chain.votelog_file import VOTES_NAME
+from chain.storage.leveldb import Kind
+from chain.storage.store import Store
+from chain.storage.votelog_file import VOTES_NAME
 from consensus.codec import decode_commit, encode_commit
 from consensus.types import BlockId, Commit, Vote
 from learning.shards import decode_manifest

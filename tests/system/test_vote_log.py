@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.votelog_file import VOTES_NAME
+from chain.storage.votelog_file import VOTES_NAME
 from consensus.votelog import HEADER_BYTES
 from tests.system.processes import run_command, running_node
 

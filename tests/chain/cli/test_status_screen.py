@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from chain.cli.status_screen import render
 from chain.cli.status_view import RoundLine, Snapshot, TaskLine, UpdateLine, current_task
-from chain.clock import Clock
-from chain.learning_state import Fate, RoundStatus, TaskEntry, TaskStatus
+from chain.operations.clock import Clock
+from chain.operations.learning_state import Fate, RoundStatus, TaskEntry, TaskStatus
 from chain.types import COIN
 
 NAT = 1 << 20

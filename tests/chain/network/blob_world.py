@@ -13,20 +13,20 @@ import numpy as np
 
 from chain.abi import encode_call
 from chain.blob_keeping import BlobKeeper
-from chain.blobs import BlobStore, UploadLimits
 from chain.genesis import Genesis, genesis_json, parse_genesis
-from chain.learning_store import read_task
 from chain.network.blobs import BlobExchange
 from chain.network.messages import BlobChunk, GetBlobChunk, HaveBlobs, Message, NotHeld
-from chain.tasks import GenesisCustodian, GenesisTask, task_id
+from chain.operations.learning_store import read_task
+from chain.operations.tasks import GenesisCustodian, GenesisTask, task_id
+from chain.storage.blobs import BlobStore, UploadLimits
 from chain.transactions import Transaction
 from chain.types import COIN, CONTRACT_ADDRESS
 from learning.architecture import Architecture
 from learning.commitment import CHUNK_BYTES, blob_root, chunk_at, chunk_count, chunk_proof
 from learning.shards import PreparedShards, Shard, prepare_shards
-from tests.chain.learning_world import CHAIN_ID, CUSTODIANS, SETTINGS, root, shard_keys, spec_json
 from tests.chain.ledger_world import ADDRESSES, BALANCE, PROPOSER, transaction
 from tests.chain.network.gossip_world import Member, PoolNode
+from tests.chain.operations.learning_world import CHAIN_ID, CUSTODIANS, SETTINGS, root, shard_keys, spec_json
 
 ARCHITECTURE = Architecture(layers=(64, 512, 10), input_exponent=8)  # a head has 3 chunks
 SAMPLES = 2500  # a sealed shard has 3 chunks too

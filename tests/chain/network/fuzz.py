@@ -21,11 +21,13 @@ from typing import Any
 
 import msgpack
 
-from chain import abi, codec, crypto, genesis, light_blocks, merkle, rlp, snapshot, tasks, transactions
+from chain import abi, codec, crypto, genesis, light_blocks, merkle, rlp, transactions
 from chain.errors import InvalidInput
 from chain.network import frames, handshake, messages
+from chain.operations import tasks
 from chain.parameters import Parameters
 from chain.state import decode_account, encode_account
+from chain.sync import snapshot
 from consensus import codec as consensus_codec
 from consensus import votelog
 from consensus.types import InvalidConsensus
@@ -33,8 +35,8 @@ from learning.architecture import Architecture, InvalidArchitecture
 from learning.record import InvalidRecord, Record
 from learning.shards import InvalidShard, decode_manifest, decode_shard, encode_manifest, encode_shard
 from learning.updates import InvalidUpdate, decode_update, encode_update
-from tests.chain.learning_world import ARCHITECTURE
 from tests.chain.network import fuzz_samples as valid
+from tests.chain.operations.learning_world import ARCHITECTURE
 
 Errors = tuple[type[Exception], ...]
 

@@ -16,7 +16,7 @@ from chain import abi, codec, genesis, merkle
 from chain.light_blocks import LightBlock, encode_light_block, encode_members
 from chain.network import handshake, messages
 from chain.signing import Fields, sign_transaction
-from chain.snapshot import encode_items, encode_siblings
+from chain.sync.snapshot import encode_items, encode_siblings
 from chain.types import Block, Header, Log, Receipt
 from consensus import codec as consensus_codec
 from consensus import votelog
@@ -24,8 +24,8 @@ from consensus.types import BlockId, Commit, Equivocation, Height, Proposal, Rou
 from learning.record import CustodianFate, CustodianOutcome, Record, UpdateFate, UpdateOutcome
 from learning.shards import ManifestEntry, encode_manifest, encode_shard
 from learning.updates import encode_update
-from tests.chain.learning_world import ARCHITECTURE, samples, spec_json
 from tests.chain.network.network_world import key, side
+from tests.chain.operations.learning_world import ARCHITECTURE, samples, spec_json
 
 CHAIN_ID = 77
 HASH, ADDRESS = bytes(range(32)), bytes(range(100, 120))

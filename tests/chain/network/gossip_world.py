@@ -12,13 +12,13 @@ from typing import Any
 from chain.crypto import sha256
 from chain.executor import Chain
 from chain.genesis import Genesis
-from chain.intake import Intake
-from chain.mempool import Mempool
 from chain.network.messages import Kind
 from chain.network.network import Network
 from chain.network.settings import NetworkSettings
 from chain.network.transactions import TransactionGossip
-from chain.store import Store
+from chain.pool.intake import Intake
+from chain.pool.mempool import Mempool
+from chain.storage.store import Store
 from chain.transactions import Transaction
 from tests.chain.commits import last_commit
 from tests.chain.ledger_world import PROPOSER, PROPOSER_KEY, network

@@ -11,19 +11,19 @@ from pathlib import Path
 from chain.crypto import address_of, sha256
 from chain.executor import Chain
 from chain.genesis import Genesis, genesis_json, parse_genesis
-from chain.intake import Intake
-from chain.mempool import Mempool
 from chain.network.messages import GetBlocks, Message, decode, encode
 from chain.network.network import Network
 from chain.network.peer import Peer
 from chain.network.settings import NetworkSettings
 from chain.node import Committed, Node
-from chain.replica import MESSAGES
-from chain.store import Store
+from chain.pool.intake import Intake
+from chain.pool.mempool import Mempool
+from chain.replication.replica import MESSAGES
+from chain.storage.store import Store
+from chain.storage.votelog_file import VoteLog
 from chain.types import COIN
-from chain.votelog_file import VoteLog
-from tests.chain.learning_world import CHAIN_ID
 from tests.chain.ledger_world import ADDRESSES, BALANCE
+from tests.chain.operations.learning_world import CHAIN_ID
 
 INTERVAL_MS = 200
 VOTE_KEYS = tuple(sorted((sha256(b"validator %d" % number) for number in range(4)), key=address_of))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain import light, snapshot_pull, snapshot_sync
+from chain import light
 from chain.executor import Chain
 from chain.light_blocks import decode_light_block, encode_light_block
 from chain.merkle import verify
@@ -34,15 +34,16 @@ from chain.network.messages import (
 from chain.network.network import Network
 from chain.network.peer import Peer, RequestTimedOut
 from chain.network.snapshots import SnapshotServer
-from chain.snapshot import BITS_MAX, Place, decode_items, encode_items
-from chain.snapshot_files import SnapshotFiles
-from chain.snapshot_pull import Pieces
-from chain.snapshot_sync import SnapshotRefused, SnapshotSync
 from chain.state import KIND_ACCOUNT
-from chain.store import Store
+from chain.storage.store import Store
+from chain.sync import snapshot_pull, snapshot_sync
+from chain.sync.snapshot import BITS_MAX, Place, decode_items, encode_items
+from chain.sync.snapshot_files import SnapshotFiles
+from chain.sync.snapshot_pull import Pieces
+from chain.sync.snapshot_sync import SnapshotRefused, SnapshotSync
 from tests.chain.ledger_world import ADDRESSES, STRANGER
 from tests.chain.network.network_world import World, connect, over_sockets, until
-from tests.chain.snapshot_world import CHECKPOINT, GENESIS, add, follow, grow, open_chain, small_chunks, state_of
+from tests.chain.sync.snapshot_world import CHECKPOINT, GENESIS, add, follow, grow, open_chain, small_chunks, state_of
 
 __all__ = ["small_chunks"]
 pytestmark = pytest.mark.usefixtures("small_chunks")

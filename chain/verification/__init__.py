@@ -1,0 +1,1 @@
+"""`verify`: a data directory's whole history computed anew and compared."""
