@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from chain.cli.log_limit import LineLimit
 from chain.errors import LyceumError
 from chain.keys import load_key
 
@@ -88,6 +89,8 @@ def set_up_logging(form: str = "text", level: int = logging.INFO, path: Path | N
     handler: logging.Handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stdout)
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
     handler.setFormatter(JsonLines() if form == "json" else text)
+    if level >= logging.INFO:  # who asks for more wants it all
+        handler.addFilter(LineLimit("lyceum.network"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
     logging.getLogger("numba").setLevel(logging.WARNING)
