@@ -6,6 +6,7 @@ Nothing here knows of other heights, but for the votes that come early.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, assert_never
@@ -67,7 +68,7 @@ class Deliberation:
             log=log,
             log_bytes_max=settings.log_bytes_max,
         )
-        self.votes = VoteExchange(genesis=genesis, recover=recover)
+        self.votes = VoteExchange(genesis=genesis, recover=recover, turn=zlib.crc32(me or b""))
         self.proposals = Proposals(genesis=genesis, recover=recover, pool_get=pool_get, clock_ms=clock_ms)
         self.serving = Serving(self.proposals)
         self.times = RoundTimes(settings=settings.pace, clock_ms=clock_ms)

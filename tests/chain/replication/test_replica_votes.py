@@ -9,11 +9,21 @@ import pytest
 
 from chain.network.messages import KnownVotes, Status, Votes
 from chain.replication.events import Tick
-from chain.replication.vote_exchange import CHECKS_BESIDE_SET
+from chain.replication.vote_exchange import CHECKS_BESIDE_SET, RELAYS_MAX, VoteExchange
 from consensus.codec import encode_vote
 from consensus.types import VoteKind
 from tests.chain.replication import replica_world
-from tests.chain.replication.replica_scene import KEYS, block_of, compact, id_of, recover, vote, votes_of
+from tests.chain.replication.replica_scene import (
+    GENESIS,
+    KEYS,
+    block_of,
+    compact,
+    id_of,
+    recover,
+    validators,
+    vote,
+    votes_of,
+)
 from tests.chain.replication.replica_world import Node, World
 
 NIL = KnownVotes(round=0, kind=1, block_id=b"", voters=b"\0")
@@ -181,3 +191,26 @@ def test_a_status_may_say_what_it_likes_of_its_votes(voters: bytes) -> None:
     known = KnownVotes(round=0, kind=1, block_id=b"", voters=voters)
     node.hear(2, Status(height=1, round=2**60, oldest_block=2**60, votes=(known, NIL), proposals=((7, b"z" * 32),)))
     assert not node.blames
+
+
+def test_a_vote_goes_to_all_from_its_voter_and_to_a_few_in_turns_from_everyone_else() -> None:
+    peers = tuple(bytes([number]) * 20 for number in range(40))
+    votes = VoteExchange(genesis=GENESIS, recover=recover, turn=5)
+    votes.start_height(1, validators(4))
+    votes.say(vote(VoteKind.PREVOTE, 0))
+    assert receivers(votes, peers) == [set(peers)]
+    told = []
+    for voter in (1, 2, 3):
+        votes.take(peers[0], [encode_vote(vote(VoteKind.PREVOTE, voter))], None)
+        (to,) = receivers(votes, peers)
+        assert len(to) == RELAYS_MAX
+        assert peers[0] not in to
+        told.append(to)
+    assert not told[0] & told[1]
+    assert receivers(votes, peers) == []
+    votes.take(peers[0], [encode_vote(vote(VoteKind.PRECOMMIT, 1))], None)
+    assert receivers(votes, peers[: RELAYS_MAX + 1]) == [set(peers[1 : RELAYS_MAX + 1])]
+
+
+def receivers(votes: VoteExchange, peers: tuple[bytes, ...]) -> list[set[bytes]]:
+    return [set(send.peers) for send in votes.flush(peers)]
