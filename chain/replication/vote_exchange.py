@@ -1,8 +1,8 @@
 """Home of how votes go round: each verified once, passed on to peers not known to have it, exchanged by Status.
 
-A vote is known by its slot, block and voter. Its voter sends it to all its peers; who hears it passes it on to a few of
-those not known to have it, in turns. That reaches everyone, as gossip does, and costs a node by the number of votes, not
-by that times the number of its peers. What is missed after all comes by Status.
+A vote is known by its slot, block and voter. Its voter sends it to all its peers; who hears it passes it on to a few
+of those not known to have it, in turns. That reaches everyone, as gossip does, and costs a node by the number of
+votes, not by that times the number of its peers. What is missed after all comes by Status.
 
 Bounds: a peer can have so many signatures checked between two ticks, a voter so many votes in one slot and in rounds
 ahead; what is left out comes again by Status if it was of any use.

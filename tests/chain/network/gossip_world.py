@@ -41,7 +41,9 @@ class Member:
     def join(self, others: Sequence[Member]) -> None:
         """Make the network that will call the others."""
         peers = tuple(f"127.0.0.1:{other.network.port}" for other in others)
-        settings = NetworkSettings(host="127.0.0.1", port=0, peers=peers, backoff_first_s=0.05, discovery_first_s=1e6)
+        settings = NetworkSettings(
+            host="127.0.0.1", port=0, peers=peers, outbound_max=len(peers), backoff_first_s=0.05, discovery_first_s=1e6
+        )
         self.network = Network(settings, self.key, self.genesis.hash, self.directory)
 
     async def start(self) -> None:

@@ -103,6 +103,29 @@ async def test_transactions_reach_a_node_through_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_comes_from_a_peer_is_told_to_a_few_in_turns_and_what_comes_in_here_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RELAYS_MAX", 2)
+    first, middle = pool_nodes(tmp_path, 2)
+    leaves = [Liar(tmp_path, 2 + number) for number in range(5)]
+
+    def told() -> list[int]:
+        return [leaf.frames(Kind.TRANSACTION_HASHES) for leaf in leaves]
+
+    async with running(first, middle, *leaves, links=[(1, 0), *((leaf, 1) for leaf in range(2, 7))]):
+        for number in range(3):
+            await first.submit(TRANSFERS[4 * number])
+            await until(lambda number=number: middle.has(TRANSFERS[4 * number]))
+            await asyncio.sleep(4 * module.BATCH_S)
+        assert sum(told()) == 5, "one of three turns of two is the first node's, which needs no word"
+        assert set(told()) == {1}
+        before = told()
+        await middle.submit(TRANSFERS[1])
+        await until(lambda: told() == [count + 1 for count in before])
+
+
+@pytest.mark.asyncio
 async def test_who_connects_is_told_what_the_pool_holds(tmp_path: Path) -> None:
     early, late = pool_nodes(tmp_path, 2)
     early.join([])
