@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from chain.executor import Chain
 from chain.light_blocks import decode_light_block
-from chain.sync import snapshot_files
+from chain.sync import snapshot, snapshot_files
 from chain.sync.snapshot import BITS_MAX, Chunk, Place, decode_items, decode_siblings, verify_chunk
 from chain.sync.snapshot_files import NoSnapshot, Snapshot, SnapshotFiles
 from tests.chain.sync.snapshot_world import CHECKPOINT, add, grow, open_chain, small_chunks, state_of
@@ -69,6 +70,17 @@ def test_it_is_made_in_several_passes_where_memory_is_short(
     grow(chain, CHECKPOINT)
     monkeypatch.setattr(snapshot_files, "PASS_BYTES", 5000)
     assert leaves(SnapshotFiles(tmp_path, chain).make(CHECKPOINT)) == state_of(chain)
+
+
+def test_making_it_takes_a_pass_of_memory_and_few_bytes_a_leaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "CHUNK_BYTES", 1 << 15)
+    monkeypatch.setattr(snapshot_files, "PASS_BYTES", 1 << 20)
+    digests = [hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(40_000)]
+    tracemalloc.start()
+    snapshot_files._write_chunks(tmp_path / "chunks", lambda: ((each[:21], each[21:]) for each in digests))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < snapshot_files.PASS_BYTES + 48 * len(digests)
 
 
 def test_the_newest_two_are_kept_and_found_again(chain: Chain, tmp_path: Path) -> None:
