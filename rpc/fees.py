@@ -67,7 +67,7 @@ class Fees:
         if tips is None:
             receipts = self._backend.receipts(height) if header.gas_used else ()
             tips = self._tips[height] = tips_of(receipts or (), header.base_fee)
-            if len(self._tips) > HISTORY_BLOCKS_MAX:
+            if len(self._tips) > REWARD_BLOCKS_MAX:  # as many as one question needs: a full block's take a megabyte
                 self._tips.popitem(last=False)
         return tips
 

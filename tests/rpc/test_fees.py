@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.types import Receipt
-from rpc.fees import rewards_at, tips_of
+from rpc import fees
+from rpc.fees import Fees, rewards_at, tips_of
+from rpc.records import Records
+
+if TYPE_CHECKING:
+    from tests.rpc.live import LiveChain
 
 RECEIPTS = st.lists(
     st.builds(
@@ -43,3 +52,14 @@ def test_rewards_are_the_tips_at_percentiles_of_gas(receipts: list[Receipt], wan
 
 def test_an_empty_block_has_zero_rewards() -> None:
     assert rewards_at(tips_of([], 10), [0.0, 50.0, 100.0], 0) == [0, 0, 0]
+
+
+def test_tips_are_kept_of_no_more_blocks_than_one_question_needs(
+    live: LiveChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fees, "REWARD_BLOCKS_MAX", 2)
+    asked = Fees(Records(live.node.service))
+    for height in range(live.height + 1):
+        asyncio.run(asked.history(1, height, (50.0,)))
+    assert live.height >= 3
+    assert len(asked._tips) == 2
