@@ -312,6 +312,17 @@ async def test_a_flood_of_unknown_hashes_is_bounded_and_holds_up_nobody_else(tmp
         assert grown < 32 << 20
 
 
+def test_what_is_remembered_of_a_peer_takes_less_than_three_mebibytes() -> None:
+    """So that as many peers as a node has slots for do not fill its memory, whatever they tell."""
+    tracemalloc.start()
+    known = RecentHashes(module.KNOWN_MAX)
+    for seed in range(4 * module.KNOWN_MAX // HASHES_MAX + 1):
+        known.add(fake_hashes(HASHES_MAX, seed))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 << 20
+
+
 @pytest.mark.asyncio
 async def test_what_a_peer_told_is_forgotten_when_it_goes(tmp_path: Path) -> None:
     node, liar = PoolNode(tmp_path, 0), Liar(tmp_path, 1)
