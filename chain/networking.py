@@ -48,7 +48,7 @@ class Networking:
             if kind is not GetBlocks:
                 self.network.handle(kind, self._received)
         self.network.answer(GetBlocks, self._blocks)
-        self.network.connected.append(lambda peer: node.connected(peer.id))
+        self.network.connected.append(lambda peer: node.connected(peer.id, called=not peer.inbound))
         self.network.gone.append(lambda peer: node.gone(peer.id))
 
     async def start(self) -> None:

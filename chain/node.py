@@ -123,8 +123,8 @@ class Node:
 
     # --------------------------------------------------------------------------------------- what a network tells
 
-    def connected(self, peer: bytes) -> None:
-        self._put(PeerConnected(peer=peer))
+    def connected(self, peer: bytes, *, called: bool) -> None:
+        self._put(PeerConnected(peer=peer, called=called))
 
     def gone(self, peer: bytes) -> None:
         self._put(PeerGone(peer=peer))

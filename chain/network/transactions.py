@@ -29,13 +29,13 @@ from chain.network.ports import (
     pause_s,
 )
 from chain.network.recent_hashes import RecentHashes
+from chain.network.relays import relays
 from chain.pool.intake import Intake, Outcome
 from chain.transactions import TRANSACTION_BYTES_MAX, InvalidTransaction, Transaction
 
 BATCH_S: Final = 0.025  # what enters within it is told in one frame
 BATCH_HASHES: Final = 1024  # or so many at once
 PULL_S: Final = 4.0  # a peer gives what it told of in that time, or another one is asked
-RELAYS_MAX: Final = 8  # peers that are told of what another peer has told of; all are told of what comes from here
 KNOWN_MAX: Final = 1 << 13  # hashes remembered of each peer, at least: as many as a pool holds, in some 2 MiB
 SEEN_MAX: Final = 1 << 16  # hashes remembered at least: in the pool, refused, or committed lately
 WAITING_MAX: Final = 1 << 13  # hashes that a peer told of and that were not pulled yet; as many as a pool holds
@@ -67,7 +67,7 @@ class _Link:
 class TransactionGossip:
     """Tells peers of what enters the pool, and pulls what they tell of. Lives on the event loop.
 
-    Where a transaction comes in, all peers are told of it; who has it from a peer tells eight others, by turns.
+    Where a transaction comes in, all peers are told of it; who has it from a peer tells a few others (relays.py).
     It is asked from one peer at a time and goes through `Intake.submit`, so that it crosses the wire and is
     verified once. Each peer is asked one question at a time, and the next one after the pool has taken the answer: so
     a slow pool slows the asking, and all that a peer can leave here is bounded.
@@ -166,20 +166,15 @@ class TransactionGossip:
             hash_ for lacks in unknown.values() if len(lacks) < len(fresh) for hash_ in set(fresh).difference(lacks)
         }
         own = [hash_ for hash_ in fresh if hash_ not in told]
-        chosen = self._in_turn(list(unknown))
+        self._turn += 1
+        called = [link for link in unknown if not link.peer.inbound]
+        chosen = relays(called, [link for link in unknown if link.peer.inbound], self._turn)
         message = TransactionHashes(hashes=tuple(fresh))  # one for many peers is encoded once
         for link, lacks in unknown.items():
             hashes = tuple(lacks if link in chosen else own)
             if hashes != message.hashes:
                 message = TransactionHashes(hashes=hashes)
             _tell(link, message)
-
-    def _in_turn(self, links: list[_Link]) -> list[_Link]:
-        """Those to which a batch of others' transactions is passed on: by turns, so that gossip reaches everyone."""
-        if len(links) <= RELAYS_MAX:
-            return links
-        self._turn = (self._turn + RELAYS_MAX) % len(links)
-        return [*links[self._turn :], *links[: self._turn]][:RELAYS_MAX]
 
     def _tell_backlogs(self) -> None:
         """The next part of the pool's content, to peers that have come since."""

@@ -49,7 +49,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerConnected:
+    """`called`: by this node, which is harder to bring about for an attacker than a connection that comes."""
+
     peer: bytes
+    called: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

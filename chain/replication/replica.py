@@ -151,6 +151,7 @@ class Replica:
                 self._open(given, actions)
             case PeerConnected():
                 self._deliberation.peers = tuple(sorted({*self._deliberation.peers, given.peer}))
+                self._deliberation.votes.met_peer(given.peer, called=given.called)
                 if self.tip is not None:
                     self._reception.tell_status((given.peer,), self.tip, actions)
             case PeerGone():

@@ -1,8 +1,7 @@
 """Home of how votes go round: each verified once, passed on to peers not known to have it, exchanged by Status.
 
-A vote is known by its slot, block and voter. Its voter sends it to all its peers; who hears it passes it on to a few
-of those not known to have it, in turns. That reaches everyone, as gossip does, and costs a node by the number of
-votes, not by that times the number of its peers. What is missed after all comes by Status.
+A vote is known by its slot, block and voter. Its voter sends it to all its peers; who hears it passes it on to a few of
+those not known to have it, by turns (chain/network/relays.py). What is missed after all comes by Status.
 
 Bounds: a peer can have so many signatures checked between two ticks, a voter so many votes in one slot and in rounds
 ahead; what is left out comes again by Status if it was of any use.
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from chain.network.messages import STATUS_VOTES_MAX, VOTES_MAX, KnownVotes, Votes
+from chain.network.relays import relays
 from chain.replication.events import BLAME_FATAL, Blame, Send
 from consensus.codec import InvalidEncoding, decode_vote, encode_vote
 from consensus.rules import State
@@ -31,9 +31,6 @@ ROUNDS_AHEAD: Final = 1
 VOTES_AHEAD_MAX: Final = 8  # of one voter between ticks, beyond the next round
 SEEN_MAX: Final = 20_000  # with more votes of a height at hand, none beyond the next round is taken
 HELP_VOTES_MAX: Final = 4 * VOTES_MAX
-RELAYS_MAX: Final = 8
-"""Peers that one vote of another is passed on to: with a third of them faulty, five others are left on average, and
-gossip that each tells to five misses one node in 150 (e ** -5)."""
 
 Known: TypeAlias = tuple[int, int, int, "bytes | None", bytes]
 
@@ -73,6 +70,7 @@ class VoteExchange:
     _checks: dict[bytes, int] = field(default_factory=dict)
     _ahead: dict[bytes, int] = field(default_factory=dict)
     _outgoing: list[_Seen] = field(default_factory=list)
+    _called: dict[bytes, None] = field(default_factory=dict)
 
     def start_height(self, height: int, validators: ValidatorSet) -> tuple[Vote, ...]:
         """The votes of this height that came early, for consensus. What is of earlier heights is forgotten."""
@@ -199,17 +197,23 @@ class VoteExchange:
 
     def _receivers(self, seen: _Seen, peers: Sequence[bytes]) -> Sequence[bytes]:
         lacking = [peer for peer in peers if peer not in seen.holders]
-        if seen.own or len(lacking) <= RELAYS_MAX:
+        if seen.own:
             return lacking
-        self.turn += RELAYS_MAX
-        first = self.turn % len(lacking)
-        return (*lacking[first:], *lacking[:first])[:RELAYS_MAX]
+        called = [peer for peer in lacking if peer in self._called]
+        self.turn += 1
+        return relays(called, [peer for peer in lacking if peer not in self._called], self.turn)
+
+    def met_peer(self, peer: bytes, *, called: bool) -> None:
+        """A peer has connected; `called` by this node."""
+        if called:
+            self._called[peer] = None
 
     def forget_peer(self, peer: bytes) -> None:
         """It may come again without what it had."""
         for seen in self._seen.values():
             seen.holders.discard(peer)
         self._checks.pop(peer, None)
+        self._called.pop(peer, None)
 
 
 def known_votes(votes: Iterable[Vote], state: State) -> tuple[KnownVotes, ...]:

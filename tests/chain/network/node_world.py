@@ -87,8 +87,8 @@ class MemoryNetwork:
     def join(self, id_: bytes, running: RunningNode) -> None:
         running.node.transport = _Wire(self, id_)
         for other, there in self.nodes.items():
-            there.node.connected(id_)
-            running.node.connected(other)
+            there.node.connected(id_, called=True)
+            running.node.connected(other, called=False)
         self.nodes[id_] = running
 
     def leave(self, id_: bytes) -> None:
@@ -132,7 +132,7 @@ class SocketTransport:
             return await node.blocks(asked.id, asked.first, asked.count)
 
         network.answer(GetBlocks, blocks)
-        network.connected.append(lambda peer: node.connected(peer.id))
+        network.connected.append(lambda peer: node.connected(peer.id, called=not peer.inbound))
         network.gone.append(lambda peer: node.gone(peer.id))
 
     def send(self, peers: Sequence[bytes], message: Message) -> None:

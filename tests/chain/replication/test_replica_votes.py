@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from chain.network.messages import KnownVotes, Status, Votes
+from chain.network.relays import CALLED_MAX, RELAYS_MAX
 from chain.replication.events import Tick
-from chain.replication.vote_exchange import CHECKS_BESIDE_SET, RELAYS_MAX, VoteExchange
+from chain.replication.vote_exchange import CHECKS_BESIDE_SET, VoteExchange
 from consensus.codec import encode_vote
 from consensus.types import VoteKind
 from tests.chain.replication import replica_world
@@ -197,6 +198,8 @@ def test_a_vote_goes_to_all_from_its_voter_and_to_a_few_in_turns_from_everyone_e
     peers = tuple(bytes([number]) * 20 for number in range(40))
     votes = VoteExchange(genesis=GENESIS, recover=recover, turn=5)
     votes.start_height(1, validators(4))
+    for peer in peers[20:]:
+        votes.met_peer(peer, called=True)
     votes.say(vote(VoteKind.PREVOTE, 0))
     assert receivers(votes, peers) == [set(peers)]
     told = []
@@ -204,10 +207,13 @@ def test_a_vote_goes_to_all_from_its_voter_and_to_a_few_in_turns_from_everyone_e
         votes.take(peers[0], [encode_vote(vote(VoteKind.PREVOTE, voter))], None)
         (to,) = receivers(votes, peers)
         assert len(to) == RELAYS_MAX
+        assert len(to & set(peers[20:])) == CALLED_MAX
         assert peers[0] not in to
         told.append(to)
     assert not told[0] & told[1]
     assert receivers(votes, peers) == []
+    for peer in peers[20:]:
+        votes.forget_peer(peer)
     votes.take(peers[0], [encode_vote(vote(VoteKind.PRECOMMIT, 1))], None)
     assert receivers(votes, peers[: RELAYS_MAX + 1]) == [set(peers[1 : RELAYS_MAX + 1])]
 
