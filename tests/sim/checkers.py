@@ -24,7 +24,16 @@ from tests.sim.plan import Plan, account
 from tests.sim.transactions import recovered
 from tests.sim.violation import Violation, require
 
-__all__ = ["Checkers", "Violation"]
+__all__ = ["Checkers", "Lock", "Violation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A block that a node was locked on, or may have been, and the round of its polka."""
+
+    height: int
+    round: int
+    block_id: BlockId
 
 
 @dataclass
@@ -105,10 +114,11 @@ class Checkers:
         else:
             self._check_lock(vote)
 
-    def prevote_is_fair(self, vote: Vote, state: State | None) -> None:
+    def prevote_is_fair(self, vote: Vote, state: State | None, locks: Sequence[Lock]) -> None:
         """A valid block that is proposed again, with a polka as new as the own lock, is not turned down (lines 28-33).
 
-        For a vote that no timeout has made, of a node with this state.
+        For a vote that no timeout has made, of a node that is in this state after the input that led to it, and had
+        `locks` from before that input on: one input, of many votes, may lead to a vote and then on to another lock.
         """
         if state is None or vote.kind != VoteKind.PREVOTE or vote.block_id is not None:
             return
@@ -117,7 +127,8 @@ class Checkers:
             return
         block_id, valid_round = known[0].proposal.block_id, known[0].proposal.valid_round
         polka = {each.voter for each in state.book.prevotes(valid_round).votes_for(block_id)}
-        locked = state.locked_round > valid_round and state.locked_id != block_id
+        held = [lock for lock in locks if lock.height == vote.height]
+        locked = any(lock.round > valid_round and lock.block_id != block_id for lock in held)
         require(
             locked or not self._exceeds_two_thirds(vote.height, polka),
             f"a block proposed again with a polka is turned down: {vote}, {known[0]}",

@@ -41,9 +41,11 @@ from chain.transactions import Transaction
 from consensus import codec, votelog
 from consensus.actions import Persist, ReplaceLog
 from consensus.events import ReportEquivocation, TimedOut
+from consensus.rules import State
 from consensus.types import BlockId, Height, Proposal, ValidatorSet, Vote, Voter
-from consensus.votelog import VoteRecord, encode_record
+from consensus.votelog import KeptRecord, VoteRecord, decode_record, encode_record
 from tests.sim import plan as plans
+from tests.sim.checkers import Lock
 from tests.sim.disk import Disk
 from tests.sim.ledger import Ledger
 from tests.sim.messages import SimMessage
@@ -82,6 +84,7 @@ class Node:
         self._replica: Replica | None = None
         self._life = 0
         self._links: dict[int, int] = {}  # node -> the number of the connection to it
+        self._locks: tuple[Lock, ...] = ()  # those that the input at hand began with, led to, and ended with
         self._freely: list[bytes] = []  # what the input at hand has made the key say, if it was no timeout
         self._checked: set[object] = set()  # own votes and proposals that were looked at in this life
         self._blames: dict[int, int] = {}
@@ -226,7 +229,9 @@ class Node:
         if self._replica is None:
             return
         try:
+            before = locks_of(state_of(self._replica))
             actions = self._replica.handle(given)
+            self._locks = (*before, *kept_in(actions), *locks_of(state_of(self._replica)))
             self._freely = [] if isinstance(given, TimedOut) else [a.record for a in actions if isinstance(a, Persist)]
             for action in actions:
                 self.maybe_crash()
@@ -285,7 +290,7 @@ class Node:
         if isinstance(said, Vote):
             self.world.rounds_max = max(self.world.rounds_max, said.round)
             if self._replica is not None and encode_record(VoteRecord(vote=said)) in self._freely:
-                self.world.checkers.prevote_is_fair(said, state_of(self._replica))
+                self.world.checkers.prevote_is_fair(said, state_of(self._replica), self._locks)
             self.world.checkers.vote_sent(said, self.disk)
         else:
             self.world.checkers.proposal_sent(said, self.disk)
@@ -436,6 +441,20 @@ class Node:
 
     def clock_ms(self) -> int:
         return self.world.genesis.time_ms + self.world.now_ms + (0 if self.world.quiet else self._skew_ms)
+
+
+def locks_of(state: State | None) -> tuple[Lock, ...]:
+    """The lock that a state holds, if any."""
+    if state is None or state.locked_id is None:
+        return ()
+    return (Lock(height=state.height, round=state.locked_round, block_id=state.locked_id),)
+
+
+def kept_in(actions: Sequence[Action]) -> tuple[Lock, ...]:
+    """The blocks with a polka that actions write down: what a node may have been locked on for a moment."""
+    kept = [decode_record(action.record) for action in actions if isinstance(action, Persist)]
+    proposals = [record.proposal for record in kept if isinstance(record, KeptRecord)]
+    return tuple(Lock(height=each.height, round=each.round, block_id=each.block_id) for each in proposals)
 
 
 @lru_cache(maxsize=4096)

@@ -176,10 +176,13 @@ class World:
     def _is_done(self) -> bool:
         if not self.plan.progress:
             return self.now_ms > self._quiet_since_ms + STOPPED_MS
-        if min(self._now()) < self._target:
-            return self.now_ms > self._quiet_since_ms + STOPPED_MS and self._is_stalled()
-        if not self.plan.rounds:
+        reached = min(self._now()) >= self._target
+        if reached and not self.plan.rounds:
             return True
+        if self.now_ms > self._quiet_since_ms + STOPPED_MS and self._is_stalled():
+            return True
+        if not reached:
+            return False
         late = self.checkers.height > self._height_of_quiet + ROUND_HEIGHTS_MAX
         if late and self.checkers.settled == self._rounds_before:
             raise Violation(f"no round was settled in {ROUND_HEIGHTS_MAX} heights after faults had stopped")
