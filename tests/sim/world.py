@@ -143,10 +143,10 @@ class World:
             events += 1
             if not self.quiet:
                 self._become_quiet_in_time()
-            elif self._is_done():
+            elif self._is_done() or (self._is_late() and self._is_stalled()):
                 self.checkers.at_the_end(self.peers)
                 return self._summary(events)
-            elif self.plan.progress and self.now_ms > self._quiet_since_ms + PROGRESS_MS_MAX:
+            elif self._is_late():
                 break
         raise Violation(
             f"no progress: heights {self._now()}, wanted {self._target}, settled {self.checkers.settled} after"
@@ -176,17 +176,17 @@ class World:
     def _is_done(self) -> bool:
         if not self.plan.progress:
             return self.now_ms > self._quiet_since_ms + STOPPED_MS
-        reached = min(self._now()) >= self._target
-        if reached and not self.plan.rounds:
+        if min(self._now()) < self._target:
+            return self.now_ms > self._quiet_since_ms + STOPPED_MS and self._is_stalled()
+        if not self.plan.rounds:
             return True
-        if self.now_ms > self._quiet_since_ms + STOPPED_MS and self._is_stalled():
-            return True
-        if not reached:
-            return False
         late = self.checkers.height > self._height_of_quiet + ROUND_HEIGHTS_MAX
         if late and self.checkers.settled == self._rounds_before:
             raise Violation(f"no round was settled in {ROUND_HEIGHTS_MAX} heights after faults had stopped")
         return all(peer.settled_rounds() > self._rounds_before for peer in self.peers if peer.honest)
+
+    def _is_late(self) -> bool:
+        return self.plan.progress and self.now_ms > self._quiet_since_ms + PROGRESS_MS_MAX
 
     def _is_stalled(self) -> bool:
         """Whether those that may vote are no two thirds: liars may be silent, and keys without their logs are.
