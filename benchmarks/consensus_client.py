@@ -6,7 +6,7 @@ import asyncio
 import json
 import resource
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,9 +48,9 @@ class Client:
         await client._ask({"senders": senders, "terms": asdict(terms), "first": first_nonces})
         return client
 
-    async def sign(self, count: int) -> None:
-        """Have so many transfers ready."""
-        await self._ask({"sign": count})
+    async def sign(self, count: int, nodes: int) -> None:
+        """Have so many transfers ready, as many for each of the nodes."""
+        await self._ask({"sign": count, "nodes": nodes})
 
     async def offer(self, order: Order) -> dict[str, Any]:
         """Carry out an order; `summary`'s result."""
@@ -83,8 +83,9 @@ class _Served:
         self._next = list(first or [0] * senders)
         self._ready: list[Transfer] = []
 
-    def sign(self, count: int) -> None:
-        missing = count - len(self._ready)
+    def sign(self, count: int, nodes: int) -> None:
+        ready = Counter(transfer.sender % nodes for transfer in self._ready)
+        missing = count - nodes * min(ready[node] for node in range(nodes))
         if missing <= 0:
             return
         signed = sign_transfers(self._keys, self._next, missing, self._terms)
@@ -137,7 +138,7 @@ async def _serve() -> None:
             if served is None:
                 served = _Served(asked["senders"], Terms(**asked["terms"]), asked["first"])
             elif "sign" in asked:
-                await loop.run_in_executor(None, served.sign, asked["sign"])
+                await loop.run_in_executor(None, served.sign, asked["sign"], asked["nodes"])
             else:
                 urls = tuple(asked["offer"].pop("urls"))
                 answer = await served.offer(Order(urls=urls, **asked["offer"]))

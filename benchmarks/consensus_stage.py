@@ -153,7 +153,7 @@ class Stages:
         target, offer = self._target, self._offer
         count = int((rate or SIGNED_BEYOND * self._expected) * seconds) + offer.batch * len(target.urls)
         self._tell(f"{name}: signing {count} transfers")
-        await self._client.sign(max(count, offer.window) if rate is None else count)
+        await self._client.sign(max(count, offer.window) if rate is None else count, len(target.urls))
         order = Order(
             urls=target.urls,
             follow=target.urls[0],

@@ -8,15 +8,20 @@ import platform
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 
 PR_SET_PDEATHSIG = 1
+PORTS = 10_000, 32_000
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, out of the range that the system takes clients' ports from."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", SystemRandom().randrange(*PORTS)))
+            return int(probe.getsockname()[1])
 
 
 def cpu_seconds(pid: int) -> float:
