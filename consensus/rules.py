@@ -186,11 +186,10 @@ _RULES: Final = (
 def start_round(state: State, round_: Round) -> Outcome:
     """Lines 11 to 21, and a nil precommit for the round before where there is none yet (tendermint.py says why)."""
     last = Round(round_ - 1)
-    if round_ > 0 and not (state.round == last and state.step >= Step.PRECOMMIT):
-        effects = _vote(replace(state, round=last), VoteKind.PRECOMMIT, None)
-        state, more = _begin_round(state, round_)
-        return state, (*effects, *more)
-    return _begin_round(state, round_)
+    has_precommitted = round_ == 0 or (state.round == last and state.step >= Step.PRECOMMIT)
+    late = () if has_precommitted else _vote(replace(state, round=last), VoteKind.PRECOMMIT, None)
+    state, effects = _begin_round(state, round_)
+    return state, (*late, *effects)
 
 
 def _begin_round(state: State, round_: Round) -> Outcome:

@@ -152,17 +152,17 @@ class VoteExchange:
                 if signer != vote.voter:
                     return good, _blame(peer, f"a vote of {vote.voter.hex()} that it did not sign")
                 if self._has_room(vote, state):
-                    self._add(vote, raw, {peer})
+                    self._outgoing.append(self._add(vote, raw, {peer}))
                     good.append(vote)
             start, size = start + size, CHECKS_GROWTH * size
         return good, None
 
-    def _add(self, vote: Vote, encoded: bytes, holders: set[bytes]) -> None:
+    def _add(self, vote: Vote, encoded: bytes, holders: set[bytes]) -> _Seen:
         seen = _Seen(vote=vote, encoded=encoded, holders=holders)
         self._seen[_known(vote)] = self._by_encoding[encoded] = seen
         slot = (*vote.slot, vote.voter)
         self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
-        self._outgoing.append(seen)
+        return seen
 
     def next_power(self, validators: ValidatorSet) -> int:
         """The power of those whose votes of the next height are known, in that height's set."""
@@ -173,12 +173,9 @@ class VoteExchange:
 
     def say(self, vote: Vote) -> None:
         """An own vote, on its way to everyone."""
-        known = self._seen.get(_known(vote))
-        if known is None:
-            self._add(vote, encode_vote(vote), set())
-            known = self._outgoing.pop()
-        known.own = True
-        self._outgoing.append(known)  # perhaps said again, after a restart
+        seen = self._seen.get(_known(vote)) or self._add(vote, encode_vote(vote), set())  # known: after a restart
+        seen.own = True
+        self._outgoing.append(seen)
 
     def flush(self, peers: Sequence[bytes]) -> list[Send]:
         """What has come since the last time, on its way to those not known to have it: `peers` are all, ascending."""

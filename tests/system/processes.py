@@ -13,17 +13,17 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
+
+from benchmarks.processes import free_port as free_port
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0  # the first start on a machine compiles kernels
@@ -200,11 +200,3 @@ def wait_for_no_process(text: str, seconds: float = 15.0) -> None:
     while left := processes_naming(text):
         assert time.monotonic() < deadline, f"processes {left} are left behind"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nothing listens on, out of the range that the system takes clients' ports from."""
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", SystemRandom().randrange(10_000, 32_000)))
-            return int(probe.getsockname()[1])
